@@ -1,0 +1,1 @@
+"""How a service of Model Engine runs: settings, connections, delivery, health, telemetry."""

@@ -1,0 +1,1 @@
+"""What the services of Model Engine say to one another and to clients."""

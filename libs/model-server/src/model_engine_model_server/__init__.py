@@ -1,0 +1,1 @@
+"""Loads a user's bundle and serves it over HTTP inside a worker."""

@@ -1,0 +1,1 @@
+"""Where inference workers run: the Runtime protocol and its drivers."""

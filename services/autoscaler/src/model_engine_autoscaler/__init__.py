@@ -1,0 +1,1 @@
+"""Sets the number of workers of each endpoint from its load."""

@@ -1,0 +1,1 @@
+"""Turns a requested endpoint into running inference workers."""

@@ -1,0 +1,1 @@
+"""Watches the runtime and keeps observed endpoint state in Redis."""
