@@ -1,0 +1,140 @@
+"""Every event that services exchange, and the one function that reads them."""
+
+from typing import Annotated, Any, Union
+
+from pydantic import Discriminator, Tag, TypeAdapter
+
+from model_engine_contracts.envelope import Event, EventData, new_event
+from model_engine_contracts.events.api_key import ApiKeyCreated, ApiKeyRevoked
+from model_engine_contracts.events.build import BuildFailed, BuildStarted, BuildSucceeded
+from model_engine_contracts.events.bundle import BundleCreated
+from model_engine_contracts.events.endpoint import (
+    EndpointDeleted,
+    EndpointDeletionRequested,
+    EndpointObserved,
+    EndpointReleased,
+    EndpointRequested,
+    EndpointScaled,
+    EndpointStatusChanged,
+    EndpointUpdated,
+    EndpointWorkerLost,
+    EndpointWorkerReady,
+    EndpointWorkersChanged,
+    ObservedWorker,
+)
+from model_engine_contracts.events.rollout import RolloutFailed, RolloutStarted, RolloutSucceeded
+from model_engine_contracts.events.scaling import ScalingDecided
+from model_engine_contracts.events.task import (
+    TaskCancelled,
+    TaskCompleted,
+    TaskDeadLettered,
+    TaskExpired,
+    TaskFailed,
+    TaskOutcome,
+    TaskStarted,
+    TaskSubmitted,
+)
+from model_engine_contracts.events.worker import WorkerLost, WorkerReady
+
+_ALL: tuple[type[EventData], ...] = (
+    EndpointRequested,
+    EndpointUpdated,
+    EndpointDeletionRequested,
+    EndpointStatusChanged,
+    EndpointWorkersChanged,
+    EndpointWorkerReady,
+    EndpointWorkerLost,
+    EndpointScaled,
+    EndpointDeleted,
+    EndpointObserved,
+    EndpointReleased,
+    BuildStarted,
+    BuildSucceeded,
+    BuildFailed,
+    RolloutStarted,
+    RolloutSucceeded,
+    RolloutFailed,
+    WorkerReady,
+    WorkerLost,
+    ScalingDecided,
+    TaskSubmitted,
+    TaskStarted,
+    TaskCompleted,
+    TaskExpired,
+    TaskFailed,
+    TaskCancelled,
+    TaskDeadLettered,
+    BundleCreated,
+    ApiKeyCreated,
+    ApiKeyRevoked,
+)
+
+EVENT_TYPES: dict[str, type[EventData]] = {cls.type_name(): cls for cls in _ALL}
+"""The CloudEvents type of every event and the model of its data."""
+
+
+def _type_of(value: Any) -> str:
+    return str(value.get("type") if isinstance(value, dict) else value.type)
+
+
+_ANY_EVENT: TypeAdapter[Event[Any]] = TypeAdapter(
+    Annotated[
+        Union[tuple(Annotated[Event[cls], Tag(name)] for name, cls in EVENT_TYPES.items())],  # type: ignore[valid-type]  # noqa: UP007  # built from the registry
+        Discriminator(_type_of),
+    ]
+)
+
+
+def parse_event(raw: bytes | str) -> Event[Any]:
+    """Read one event from its JSON. Unknown fields are ignored, so an older reader understands a newer minor.
+
+    Raises pydantic.ValidationError for malformed events and unknown types.
+    """
+    return _ANY_EVENT.validate_json(raw)
+
+
+def load_event(document: dict[str, Any]) -> Event[Any]:
+    """Read one event from a document of the database. Raises pydantic.ValidationError."""
+    return _ANY_EVENT.validate_python(document)
+
+
+__all__ = [
+    "EVENT_TYPES",
+    "ApiKeyCreated",
+    "ApiKeyRevoked",
+    "BuildFailed",
+    "BuildStarted",
+    "BuildSucceeded",
+    "BundleCreated",
+    "EndpointDeleted",
+    "EndpointDeletionRequested",
+    "EndpointObserved",
+    "EndpointReleased",
+    "EndpointRequested",
+    "EndpointScaled",
+    "EndpointStatusChanged",
+    "EndpointUpdated",
+    "EndpointWorkerLost",
+    "EndpointWorkerReady",
+    "EndpointWorkersChanged",
+    "Event",
+    "EventData",
+    "ObservedWorker",
+    "RolloutFailed",
+    "RolloutStarted",
+    "RolloutSucceeded",
+    "ScalingDecided",
+    "TaskCancelled",
+    "TaskCompleted",
+    "TaskDeadLettered",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskOutcome",
+    "TaskStarted",
+    "TaskSubmitted",
+    "WorkerLost",
+    "WorkerReady",
+    "load_event",
+    "new_event",
+    "parse_event",
+]

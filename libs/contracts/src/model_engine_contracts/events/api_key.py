@@ -1,0 +1,25 @@
+"""API keys: history events. The key itself is never in an event."""
+
+from typing import ClassVar
+
+from model_engine_contracts.envelope import EventData
+
+
+class _ApiKeyHistory(EventData):
+    AGGREGATE: ClassVar[str] = "api-key"
+    ENTITY: ClassVar[str] = "key_id"
+    HISTORY: ClassVar[bool] = True
+
+    key_id: str
+
+
+class ApiKeyCreated(_ApiKeyHistory):
+    """A key of this owner was created."""
+
+    VERB: ClassVar[str] = "created"
+
+
+class ApiKeyRevoked(_ApiKeyHistory):
+    """A key of this owner was revoked."""
+
+    VERB: ClassVar[str] = "revoked"
