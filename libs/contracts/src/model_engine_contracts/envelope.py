@@ -4,7 +4,7 @@ Specification: CloudEvents 1.0, JSON format. `owner`, `traceparent`, `sequence` 
 """
 
 from datetime import UTC, datetime
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar, cast
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -69,7 +69,8 @@ def new_event(
     """Wrap `data` into an envelope. `source` is the service that says it; a history event needs its `owner`."""
     if data.HISTORY and owner is None:
         raise ValueError(f"{data.type_name()} is a history event and needs an owner")
-    return Event[type(data)](  # type: ignore[misc]  # the concrete class is known at run time only
+    concrete = cast("type[Event[DataT]]", Event.__class_getitem__(type(data)))
+    return concrete(
         id=event_id or uuid4().hex,
         source=f"/model-engine/{source}",
         type=data.type_name(),

