@@ -1,0 +1,49 @@
+"""Types that several resources share: quantities, GPU types, callback authentication."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+Quantity = str | int | float
+"""CPUs (cores or millicores), memory and storage (bytes, suffixes k M G T P E Ki Mi Gi Ti Pi Ei), as the caller sent."""
+
+JsonObject = dict[str, Any]
+
+
+class GpuType(StrEnum):
+    """GPU types that an endpoint may ask for."""
+
+    NVIDIA_TESLA_T4 = "nvidia-tesla-t4"
+    NVIDIA_AMPERE_A10 = "nvidia-ampere-a10"
+    NVIDIA_AMPERE_A100 = "nvidia-ampere-a100"
+    NVIDIA_AMPERE_A100E = "nvidia-ampere-a100e"
+    NVIDIA_HOPPER_H100 = "nvidia-hopper-h100"
+    NVIDIA_HOPPER_H100_1G_20GB = "nvidia-hopper-h100-1g20gb"
+    NVIDIA_HOPPER_H100_3G_40GB = "nvidia-hopper-h100-3g40gb"
+
+
+class CallbackBasicAuth(BaseModel):
+    """A user name and password for callbacks."""
+
+    kind: Literal["basic"]
+    username: str
+    password: str
+
+
+class CallbackmTLSAuth(BaseModel):  # noqa: N801  # the component's published name
+    """A client certificate and its key (PEM) for callbacks."""
+
+    kind: Literal["mtls"]
+    cert: str
+    key: str
+
+
+CallbackAuth = Annotated[CallbackBasicAuth | CallbackmTLSAuth, Field(discriminator="kind")]
+
+
+class ErrorDetail(BaseModel):
+    """The body of every handled error. `code` is stable; `detail` is text, or an object of a model server."""
+
+    detail: Any
+    code: str
