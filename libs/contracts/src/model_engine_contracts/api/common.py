@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 Quantity = str | int | float
-"""CPUs (cores or millicores), memory and storage (bytes, suffixes k M G T P E Ki Mi Gi Ti Pi Ei), as the caller sent."""
+"""Cores or millicores; bytes with or without a suffix (k M G T P E Ki Mi Gi Ti Pi Ei); kept as the caller sent it."""
 
 JsonObject = dict[str, Any]
 
@@ -31,7 +31,7 @@ class CallbackBasicAuth(BaseModel):
     password: str
 
 
-class CallbackmTLSAuth(BaseModel):  # noqa: N801  # the component's published name
+class CallbackmTLSAuth(BaseModel):
     """A client certificate and its key (PEM) for callbacks."""
 
     kind: Literal["mtls"]
