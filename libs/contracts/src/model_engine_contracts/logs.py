@@ -1,7 +1,7 @@
 """Reading logs: the request that a gateway sends to the builders over core NATS and the frames that come back.
 
-A request goes to `subjects.logs_subject(endpoint_id)`; one builder (queue group `builders`) publishes frames to the reply
-subject: text in the payload, and the header `Me-End: true` on the last one (with `Me-Error` when it ended by an error).
+A request goes to `subjects.logs_subject(endpoint_id)`; one builder (queue group `builders`) publishes frames to the
+reply subject: text in the payload, and the header `Me-End: true` on the last one (with `Me-Error` after an error).
 """
 
 from typing import Literal
