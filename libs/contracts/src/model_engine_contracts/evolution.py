@@ -28,7 +28,8 @@ def schema_of(cls: type[EventData]) -> Schema:
 def breaking_changes(golden: Schema, current: Schema, at: str = "") -> list[str]:
     """What in `current` would break a reader or writer of `golden`.
 
-    That is a property removed or newly required, an enum narrowed, a type changed. Compares definitions by name and properties by path; an empty list means that the change is additive.
+    That is a property removed or newly required, an enum narrowed, a type changed. Definitions are compared by name
+    and properties by path; an empty list means that the change is additive.
     """
     problems = []
     for name, value in golden.get("properties", {}).items():
