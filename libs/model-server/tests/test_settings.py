@@ -27,3 +27,8 @@ def test_every_wrong_variable_is_named_at_once() -> None:
         "USER_CONFIG",
         "ME_MODEL_CONCURRENCY",
     }
+
+
+def test_the_readme_shows_the_table() -> None:
+    readme = Path(__file__).parent.parent / "README.md"
+    assert readme.read_text(encoding="utf-8").endswith(TABLE)
