@@ -1,0 +1,151 @@
+"""The client for asyncio: the same methods as `client.Client`, awaited."""
+
+import asyncio
+import codecs
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Self
+
+from model_engine import operations, procedures
+from model_engine.bundling import Bundle, write_bundle
+from model_engine.connection import Connection, resolve_connection
+from model_engine.deployment import Deployment, EndpointSettings
+from model_engine.errors import ConnectionLostError
+from model_engine.history import HistoryEvent, read_event
+from model_engine.results import prediction_value, streamed_value
+from model_engine.retry import Retry, RetryPolicy
+from model_engine.sse import SseDecoder
+from model_engine.transport import AsyncTransport
+from model_engine_contracts.api.api_keys import ApiKeyResponse, CreateApiKeyResponse
+from model_engine_contracts.api.endpoints import GetModelEndpointV1Response
+from model_engine_contracts.api.tasks import GetAsyncTaskV1Response
+
+
+class AsyncClient:
+    """`Client` for asyncio: every method does and raises what its namesake there does."""
+
+    def __init__(
+        self,
+        connection: Connection | None = None,
+        *,
+        policy: RetryPolicy | None = None,
+        on_retry: Callable[[Retry], None] = lambda retry: None,
+    ) -> None:
+        self._policy = policy or RetryPolicy()
+        self._on_retry = on_retry
+        self._transport = AsyncTransport(connection or resolve_connection(), self._policy, on_retry)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def deploy(
+        self, name: str, bundle: Bundle, settings: EndpointSettings | None = None
+    ) -> GetModelEndpointV1Response:
+        """Pickle and upload the bundle and make the endpoint `name` run it; do not wait for it."""
+        with tempfile.TemporaryDirectory() as folder:
+            artifact = Path(folder, "artifact")
+            await asyncio.to_thread(write_bundle, artifact, bundle)
+            deployment = Deployment(name, artifact, bundle, settings or EndpointSettings())
+            return await self._transport.run(procedures.deploy(deployment))
+
+    async def wait_until_ready(
+        self,
+        endpoint_id: str,
+        timeout_seconds: float = 600,
+        on_progress: procedures.OnProgress = lambda endpoint: None,
+    ) -> GetModelEndpointV1Response:
+        """Wait until the endpoint is READY; `on_progress` sees it at each change."""
+        return await self._transport.run(procedures.wait_until_ready(endpoint_id, timeout_seconds, on_progress))
+
+    async def endpoint(self, name_or_id: str) -> GetModelEndpointV1Response:
+        """One endpoint by its name or id."""
+        return await self._transport.run(procedures.find_endpoint(name_or_id))
+
+    async def endpoints(self) -> list[GetModelEndpointV1Response]:
+        """All endpoints of the caller."""
+        return (await self._transport.send(operations.list_endpoints())).model_endpoints
+
+    async def delete(self, endpoint_id: str, timeout_seconds: float = 60) -> None:
+        """Delete an endpoint and wait until nothing of it is left; raises WaitTimeoutError."""
+        await self._transport.run(procedures.delete_and_wait(endpoint_id, timeout_seconds))
+
+    async def predict(
+        self, endpoint_id: str, args: Any, *, timeout_seconds: float | None = None, repeatable: bool = False
+    ) -> Any:
+        """The value that the predict function of a sync endpoint gives for `args`; raises PredictionError."""
+        request = operations.predict(endpoint_id, args, timeout_seconds=timeout_seconds, repeatable=repeatable)
+        answer = await self._transport.send(request)
+        return prediction_value(answer)
+
+    async def stream(self, endpoint_id: str, args: Any) -> AsyncIterator[Any]:
+        """The values that the predict function of a streaming endpoint yields for `args`, as they arrive."""
+        async with self._transport.open(operations.stream(endpoint_id, args)) as chunks:
+            decoder = SseDecoder()
+            async for chunk in chunks:
+                for frame in decoder.feed(chunk):
+                    yield streamed_value(frame)
+
+    async def submit(self, endpoint_id: str, args: Any, *, repeatable: bool = False) -> str:
+        """Queue a task on an async endpoint and give its id. `repeatable`: a second task does no harm."""
+        return (await self._transport.send(operations.submit_task(endpoint_id, args, repeatable=repeatable))).task_id
+
+    async def task(self, task_id: str) -> GetAsyncTaskV1Response:
+        """Where a task stands."""
+        return await self._transport.send(operations.get_task(task_id))
+
+    async def wait_for_task(self, task_id: str, timeout_seconds: float = 300) -> Any:
+        """The value of a task once it has ended; raises PredictionError, WaitTimeoutError."""
+        return prediction_value(await self._transport.run(procedures.wait_for_task(task_id, timeout_seconds)))
+
+    async def events(self, endpoint_id: str | None = None, *, after: str | None = None) -> AsyncIterator[HistoryEvent]:
+        """Every event, or those of one endpoint, without end: what follows position `after`, then what happens."""
+        losses = 0
+        while True:
+            request = operations.events(endpoint_id, after)
+            cause = "the event stream ended"
+            try:
+                async with self._transport.open(request) as chunks:
+                    decoder = SseDecoder()
+                    async for chunk in chunks:
+                        losses = 0
+                        for frame in decoder.feed(chunk):
+                            event = read_event(frame)
+                            after = event.position
+                            yield event
+            except ConnectionLostError as error:
+                cause = str(error)
+            losses += 1
+            if losses >= self._policy.attempts:
+                raise ConnectionLostError(f"{cause}, {losses} times in a row.")
+            delay = self._policy.backoff(losses)
+            self._on_retry(Retry(request.method, request.path, losses + 1, delay, cause))
+            await self._transport.pause(delay)
+
+    async def logs(
+        self, endpoint_id: str, source: operations.LogSource = "worker", *, follow: bool = False
+    ) -> AsyncIterator[str]:
+        """The log of an endpoint's build or of its workers, in pieces as they arrive."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        async with self._transport.open(operations.logs(endpoint_id, source, follow=follow)) as chunks:
+            async for chunk in chunks:
+                yield decoder.decode(chunk)
+
+    async def create_api_key(self, owner: str) -> CreateApiKeyResponse:
+        """Make a key for an owner; it is shown this once. Needs the administrator's token as the key."""
+        return await self._transport.send(operations.create_api_key(owner))
+
+    async def api_keys(self) -> list[ApiKeyResponse]:
+        """All keys. Needs the administrator's token as the key."""
+        return (await self._transport.send(operations.list_api_keys())).api_keys
+
+    async def revoke_api_key(self, key_id: str) -> None:
+        """Revoke a key. Needs the administrator's token as the key."""
+        await self._transport.send(operations.revoke_api_key(key_id))
