@@ -1,0 +1,153 @@
+"""Who is calling: from the `Authorization` header to a principal, without a database read per request.
+
+A revocation reaches this process in two ways: at once by a broadcast on core NATS (`forget`), and within a second by
+the poll of `run`, which does not depend on NATS. While both fail, known keys are honoured for a minute.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from model_engine_gateway.errors import ApiError
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+GRACE_SECONDS = 60.0
+CACHED_HEADERS = 10_000
+READ_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller: `owner` is whose objects it sees, `user` is recorded as the creator of what it makes."""
+
+    owner: str
+    user: str
+    key_id: str
+
+
+class KeySource(Protocol):
+    """Where keys are looked up; the repository in the service."""
+
+    async def find_active(self, key_hash: str) -> dict[str, str] | None:
+        """The stored key of this hash, null where it is unknown or revoked."""
+
+    async def revoked_since(self, moment: datetime | None) -> list[tuple[str, datetime]]:
+        """Ids and times of recent revocations."""
+
+
+def new_key() -> str:
+    """A new API key: 256 random bits."""
+    return f"me_{secrets.token_urlsafe(32)}"
+
+
+def key_hash(key: str) -> str:
+    """What is stored of a key. A plain hash will do: a key is random, not a password that could be guessed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Principals:
+    """Authenticates requests from an in-process cache.
+
+    `broadcasts_arrive` tells whether the connection over which revocations are broadcast is up.
+    """
+
+    def __init__(self, keys: KeySource, broadcasts_arrive: Callable[[], bool]) -> None:
+        self._keys = keys
+        self._broadcasts_arrive = broadcasts_arrive
+        self._cached: dict[bytes, Principal] = {}
+        self._confirmed_at = time.monotonic()
+        self._newest_revocation: datetime | None = None
+
+    async def authenticate(self, authorization: bytes | None) -> Principal:
+        """The principal of a raw `Authorization` header; raises ApiError (401, or 503 while keys cannot be checked)."""
+        if authorization is None:
+            raise _unauthenticated("No authentication was passed in", "Bearer")
+        principal = self._cached.get(authorization)
+        if principal is not None:
+            if time.monotonic() - self._confirmed_at > GRACE_SECONDS and not self._broadcasts_arrive():
+                raise _unavailable()
+            return principal
+        scheme, key = _credentials(authorization)
+        if not key:
+            raise _unauthenticated("Could not authenticate user", scheme)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                found = await self._keys.find_active(key_hash(key))
+        except Exception as error:
+            log.warning("an API key could not be looked up: %r", error)
+            raise _unavailable() from error
+        if found is None:
+            raise _unauthenticated("Could not authenticate user", scheme)
+        principal = Principal(owner=found["owner"], user=found["user"], key_id=found["_id"])
+        if len(self._cached) >= CACHED_HEADERS:
+            del self._cached[next(iter(self._cached))]
+        self._cached[authorization] = principal
+        return principal
+
+    def forget(self, key_id: str) -> None:
+        """Drop a revoked key at once."""
+        for header in [header for header, principal in self._cached.items() if principal.key_id == key_id]:
+            del self._cached[header]
+
+    async def poll(self) -> None:
+        """Drop what was revoked since the last poll; raises what the database raises."""
+        for key_id, revoked_at in await self._keys.revoked_since(self._newest_revocation):
+            self.forget(key_id)
+            self._newest_revocation = max(revoked_at, self._newest_revocation or revoked_at)
+        self._confirmed_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Poll every second until cancelled."""
+        failing = False
+        while True:
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    await self.poll()
+                failing = False
+            except Exception as error:  # noqa: BLE001 - the poll must outlive every trouble of the database
+                if not failing:
+                    log.warning("revoked API keys cannot be read: %r", error)
+                failing = True
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _credentials(authorization: bytes) -> tuple[str, str]:
+    """Scheme and key of a header: Basic with the key as user name, or Bearer. Raises ApiError."""
+    scheme, _, value = authorization.decode("latin-1").strip().partition(" ")
+    value = value.strip()
+    match scheme.lower():
+        case "bearer":
+            return "Bearer", value
+        case "basic":
+            try:
+                decoded = base64.b64decode(value, validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError) as error:
+                raise _unauthenticated("Not authenticated", "Basic") from error
+            user, colon, _ = decoded.partition(":")
+            if not colon:
+                raise _unauthenticated("Not authenticated", "Basic")
+            return "Basic", user
+    raise _unauthenticated("No authentication was passed in", "Bearer")
+
+
+def _unauthenticated(detail: str, scheme: str) -> ApiError:
+    return ApiError(401, detail, "unauthenticated", {"www-authenticate": scheme})
+
+
+def _unavailable() -> ApiError:
+    return ApiError(
+        503,
+        "API keys cannot be checked at the moment. Please retry.",
+        "authentication_unavailable",
+        {"retry-after": "1"},
+    )

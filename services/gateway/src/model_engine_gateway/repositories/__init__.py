@@ -1,0 +1,1 @@
+"""Every query of the gateway's control half, one module per collection."""
