@@ -1,0 +1,54 @@
+"""The one way to connect to NATS, for the raw client and for FastStream alike.
+
+The client gives up after a number of attempts by default and then blocks the event loop; here it never gives up.
+"""
+
+import logging
+from typing import Any
+
+import nats
+from nats.aio.client import Client as Nats
+
+from model_engine_chassis.settings_base import NatsSettings
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+PENDING_BYTES = 32 << 20
+
+
+def connection_options(settings: NatsSettings, name: str) -> dict[str, Any]:
+    """Options of every connection: endless reconnects with jitter, pings, bounded buffers, events in the log."""
+
+    async def on_disconnect() -> None:
+        log.warning("NATS connection lost", extra={"connection": name})
+
+    async def on_reconnect() -> None:
+        log.info("NATS connection restored", extra={"connection": name})
+
+    async def on_error(error: Exception) -> None:
+        log.warning("NATS error", extra={"connection": name, "error": str(error) or repr(error)})
+
+    options: dict[str, Any] = {
+        "servers": [url.strip() for url in settings.nats_url.split(",")],
+        "name": f"{name}/{settings.instance_id}",
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "connect_timeout": CONNECT_SECONDS,
+        "ping_interval": 10,
+        "max_outstanding_pings": 2,
+        "pending_size": PENDING_BYTES,
+        "disconnected_cb": on_disconnect,
+        "reconnected_cb": on_reconnect,
+        "error_cb": on_error,
+    }
+    if settings.nats_token is not None:
+        options["token"] = settings.nats_token
+    if settings.nats_credentials_file is not None:
+        options["user_credentials"] = str(settings.nats_credentials_file)
+    return options
+
+
+async def connect(settings: NatsSettings, name: str) -> Nats:
+    """A connection that heals itself; waits as long as it takes for the first one too."""
+    return await nats.connect(**connection_options(settings, name))

@@ -1,0 +1,126 @@
+"""Applies the topology to a NATS server: every stream and durable consumer is made or brought up to date here only.
+
+A service that declared streams by itself would overwrite the live configuration with its own idea of it.
+"""
+
+import logging
+from typing import Any
+
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import APIError, NotFoundError
+
+from model_engine_contracts.topology import SERVICE_CONSUMERS, STREAMS, ConsumerSpec, StreamSpec
+
+log = logging.getLogger(__name__)
+
+STREAM_NAME_IN_USE = 10058
+
+
+def stream_config(spec: StreamSpec) -> StreamConfig:
+    """The server's form of a stream."""
+    return StreamConfig(
+        name=spec.name,
+        description=spec.description,
+        subjects=list(spec.subjects),
+        retention=RetentionPolicy(spec.retention),
+        storage=StorageType.FILE,
+        discard=DiscardPolicy(spec.discard),
+        discard_new_per_subject=spec.discard_new_per_subject,
+        max_age=spec.max_age,
+        max_bytes=spec.max_bytes,
+        max_msgs=-1,
+        max_msgs_per_subject=spec.max_msgs_per_subject,
+        max_msg_size=spec.max_msg_size,
+        max_consumers=spec.max_consumers,
+        duplicate_window=spec.duplicate_window,
+        allow_msg_ttl=spec.allow_msg_ttl,
+        allow_direct=True,
+        num_replicas=1,
+    )
+
+
+def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
+    """The server's form of a durable pull consumer."""
+    return ConsumerConfig(
+        name=spec.durable,
+        durable_name=spec.durable,
+        filter_subjects=list(spec.subjects) if len(spec.subjects) > 1 else None,
+        filter_subject=spec.subjects[0] if len(spec.subjects) == 1 else None,
+        ack_policy=AckPolicy.EXPLICIT,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_wait=spec.ack_wait,
+        max_deliver=spec.max_deliver,
+        max_ack_pending=spec.max_ack_pending,
+        max_waiting=2048,
+    )
+
+
+async def ensure_topology(js: JetStreamContext) -> None:
+    """Make or update every stream and every service's durable. Safe to repeat and to run in several processes at once.
+
+    Raises nats.js.errors.Error when the server refuses or does not answer.
+    """
+    for stream in STREAMS:
+        await _ensure_stream(js, stream)
+    for consumer in SERVICE_CONSUMERS:
+        await ensure_consumer(js, consumer)
+
+
+async def _ensure_stream(js: JetStreamContext, spec: StreamSpec) -> None:
+    wanted = stream_config(spec)
+    try:
+        present = (await js.stream_info(spec.name)).config
+    except NotFoundError:
+        try:
+            await js.add_stream(wanted)
+        except APIError as error:
+            if error.err_code != STREAM_NAME_IN_USE:
+                raise
+            # Another process made it in between; the next pass compares.
+            await _ensure_stream(js, spec)
+        return
+    if differing := _differences(wanted, present):
+        # What an operator raised by hand (replicas) stays; what the topology defines is put right.
+        await js.update_stream(present.evolve(**differing))
+        log.warning("stream brought up to date", extra={"stream": spec.name, "fields": sorted(differing)})
+
+
+def _differences(wanted: StreamConfig, present: StreamConfig) -> dict[str, Any]:
+    ours = [
+        "subjects",
+        "max_age",
+        "max_bytes",
+        "max_msgs_per_subject",
+        "max_msg_size",
+        "max_consumers",
+        "duplicate_window",
+        "discard",
+        "discard_new_per_subject",
+        "allow_msg_ttl",
+        "allow_direct",
+        "description",
+    ]
+    pairs = {name: (getattr(wanted, name), getattr(present, name)) for name in ours}
+    return {name: want for name, (want, have) in pairs.items() if (want or None) != (have or None)}
+
+
+async def ensure_consumer(js: JetStreamContext, spec: ConsumerSpec) -> None:
+    """Make the durable, or update it to this configuration; what it has delivered so far is kept."""
+    await js.add_consumer(spec.stream, consumer_config(spec))
+
+
+async def delete_consumer(js: JetStreamContext, stream: str, durable: str) -> None:
+    """Remove a durable; one that does not exist is what was wanted."""
+    try:
+        await js.delete_consumer(stream, durable)
+    except NotFoundError:
+        return
