@@ -134,7 +134,7 @@ class Exchange:
                 self._upstream.idle.append(connection)
             else:
                 connection.abort()
-        self._upstream.free_slot()
+        self._upstream.slots.release()
 
     def _may_resend(self, error: UpstreamClosed) -> bool:
         if error.answered or not isinstance(self._body, bytes):

@@ -1,9 +1,9 @@
 """A pool of keep-alive connections to any number of upstreams, each bounded in connections and in waiting callers."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
+from model_engine_chassis.limiter import Limiter, LimitReached
 from model_engine_chassis.upstream.connection import Connection
 from model_engine_chassis.upstream.errors import ConnectFailed, TooManyConnections
 from model_engine_chassis.upstream.exchange import Exchange
@@ -18,42 +18,22 @@ class Upstream:
         self.port = port
         self.limits = limits
         self.idle: list[Connection] = []
-        self.in_use = 0
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.slots = Limiter(
+            limits.max_connections, max_waiting=limits.max_waiting, wait_seconds=limits.connect_timeout
+        )
         self.host_header = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
 
     async def take_slot(self) -> None:
-        """Reserve the right to one connection; `free_slot` gives it back. Raises TooManyConnections."""
-        if self.in_use < self.limits.max_connections:
-            self.in_use += 1
-            return
-        if len(self.waiting) >= self.limits.max_waiting:
-            raise TooManyConnections(f"{self.limits.max_waiting} callers wait for {self.host}:{self.port} already")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
+        """Reserve the right to one connection; `slots.release` gives it back. Raises TooManyConnections."""
         try:
-            async with asyncio.timeout(self.limits.connect_timeout):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():  # the slot was handed over just as the wait ended
-                self.free_slot()
+            await self.slots.acquire()
+        except LimitReached as error:
+            where, limits = f"{self.host}:{self.port}", self.limits
+            if error.waited:
+                reason = f"all {limits.max_connections} stayed busy for {limits.connect_timeout:g} s"
             else:
-                self.waiting.remove(turn)
-            if isinstance(error, TimeoutError):
-                raise TooManyConnections(
-                    f"all {self.limits.max_connections} connections to {self.host}:{self.port} stayed busy "
-                    f"for {self.limits.connect_timeout:g} s"
-                ) from error
-            raise
-
-    def free_slot(self) -> None:
-        """Hand the slot to the caller that waits longest, else give it back."""
-        while self.waiting:
-            turn = self.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.in_use -= 1
+                reason = f"{limits.max_waiting} callers wait for one already"
+            raise TooManyConnections(f"no connection to {where}: {reason}") from error
 
     def pop_idle(self) -> Connection | None:
         """The idle connection used last, or None; stale ones are closed on the way."""
@@ -165,7 +145,7 @@ class UpstreamPool:
         oldest = asyncio.get_running_loop().time() - self.limits.keep_alive
         for key, upstream in list(self._upstreams.items()):
             upstream.reap(oldest)
-            if not upstream.idle and not upstream.in_use:
+            if not upstream.idle and not upstream.slots.running:
                 del self._upstreams[key]
         if self._upstreams:
             self._schedule_reaper()
