@@ -1,0 +1,25 @@
+"""Settings of the gateway."""
+
+from pydantic import Field
+
+from model_engine_chassis.settings_base import (
+    HealthSettings,
+    MongoSettings,
+    NatsSettings,
+    RedisSettings,
+    ServiceSettings,
+)
+
+
+class GatewaySettings(NatsSettings, MongoSettings, RedisSettings, HealthSettings, ServiceSettings):
+    """Sizes in bytes, times in seconds."""
+
+    host: str = Field(default="127.0.0.1", description="address of the REST API")
+    port: int = Field(default=5000, ge=0, le=65535, description="its port; 0 lets the system choose (logged)")
+    reuse_port: bool = Field(default=False, description="let several gateways of this machine share the port")
+    admin_token: str = Field(min_length=16, description="token that opens /v1/admin routes")
+    artifact_url_secret: str = Field(min_length=16, description="secret that signs the addresses of artifacts")
+    max_in_flight: int = Field(default=500, gt=0, description="requests at once; beyond that 429")
+    max_event_streams: int = Field(default=1000, gt=0, description="open event and log streams; beyond that 429")
+    max_body_bytes: int = Field(default=1 << 20, gt=0, description="largest body of a control request")
+    max_artifact_bytes: int = Field(default=2 << 30, gt=0, description="largest artifact")
