@@ -5,6 +5,7 @@ import pickle
 import sys
 import types
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,10 @@ def test_an_exception_while_unpickling_is_not_taken_for_corruption(tmp_path: Pat
 
 
 @pytest.fixture
-def zip_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def zip_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Writes a zip bundle with one module and loads it; what the loader changes in the process is undone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
 
     def load(source: str, predict_name: str = "model_code.main.load_predict", **more: Any) -> Any:
         path = tmp_path / "bundle.zip"
@@ -159,7 +159,9 @@ def zip_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             archive.writestr("weights.txt", "42")
         return load_bundle(Settings("zip", path, predict_name, "model_code.main.load_model", **more))
 
-    return load
+    yield load
+    for name in ("model_code", "model_code.main"):
+        sys.modules.pop(name, None)
 
 
 ZIP_SOURCE = """

@@ -105,11 +105,13 @@ class AsyncClient:
         """The value of a task once it has ended; raises PredictionError, WaitTimeoutError."""
         return prediction_value(await self._transport.run(procedures.wait_for_task(task_id, timeout_seconds)))
 
-    async def events(self, endpoint_id: str | None = None, *, after: str | None = None) -> AsyncIterator[HistoryEvent]:
-        """Every event, or those of one endpoint, without end: what follows position `after`, then what happens."""
+    async def events(
+        self, endpoint_id: str | None = None, *, after: str | None = None, follow: bool = True
+    ) -> AsyncIterator[HistoryEvent]:
+        """Every event, or those of one endpoint: what follows position `after`; with `follow` then what happens."""
         losses = 0
         while True:
-            request = operations.events(endpoint_id, after)
+            request = operations.events(endpoint_id, after, follow=follow)
             cause = "the event stream ended"
             try:
                 async with self._transport.open(request) as chunks:
@@ -120,6 +122,8 @@ class AsyncClient:
                             event = read_event(frame)
                             after = event.position
                             yield event
+                if not follow:
+                    return
             except ConnectionLostError as error:
                 cause = str(error)
             losses += 1

@@ -115,15 +115,17 @@ class Client:
         """The value of a task once it has ended; raises PredictionError, WaitTimeoutError."""
         return prediction_value(self._transport.run(procedures.wait_for_task(task_id, timeout_seconds)))
 
-    def events(self, endpoint_id: str | None = None, *, after: str | None = None) -> Iterator[HistoryEvent]:
-        """Every event, or those of one endpoint, without end: what follows position `after`, then what happens.
+    def events(
+        self, endpoint_id: str | None = None, *, after: str | None = None, follow: bool = True
+    ) -> Iterator[HistoryEvent]:
+        """Every event, or those of one endpoint: what follows position `after`; with `follow` then what happens.
 
         "0" as `after` begins with the oldest event kept, None with the next one to happen. When the connection breaks
         it is taken up again after the last event.
         """
         losses = 0
         while True:
-            request = operations.events(endpoint_id, after)
+            request = operations.events(endpoint_id, after, follow=follow)
             cause = "the event stream ended"
             try:
                 with self._transport.open(request) as chunks:
@@ -134,6 +136,8 @@ class Client:
                             event = read_event(frame)
                             after = event.position
                             yield event
+                if not follow:
+                    return
             except ConnectionLostError as error:
                 cause = str(error)
             losses += 1

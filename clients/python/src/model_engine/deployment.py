@@ -2,16 +2,20 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from model_engine.bundling import Bundle, source_of
+from model_engine.errors import RefusedError
 from model_engine_contracts.api.bundles import CloudpickleArtifactFlavor, CreateModelBundleV2Request, PytorchFramework
-from model_engine_contracts.api.common import GpuType, Quantity
+from model_engine_contracts.api.common import Quantity
 from model_engine_contracts.api.endpoints import (
     CreateModelEndpointV1Request,
-    ModelEndpointType,
     UpdateModelEndpointV1Request,
 )
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _NEW_ENDPOINT = {
     "endpoint_type": "sync",
@@ -36,12 +40,12 @@ class EndpointSettings:
     run at once in one worker. `labels` are merged into those that exist.
     """
 
-    endpoint_type: ModelEndpointType | None = None
+    endpoint_type: Literal["sync", "async", "streaming"] | None = None
     cpus: Quantity | None = None
     memory: Quantity | None = None
     storage: Quantity | None = None
     gpus: int | None = None
-    gpu_type: GpuType | None = None
+    gpu_type: str | None = None
     min_workers: int | None = None
     max_workers: int | None = None
     per_worker: int | None = None
@@ -50,14 +54,13 @@ class EndpointSettings:
     metadata: dict[str, Any] | None = None
 
     def creation(self, name: str, bundle_id: str) -> CreateModelEndpointV1Request:
-        """The request for a new endpoint."""
-        return CreateModelEndpointV1Request.model_validate(
-            {**_NEW_ENDPOINT, **self._given(), "name": name, "model_bundle_id": bundle_id}
-        )
+        """The request for a new endpoint; raises RefusedError naming each wrong field."""
+        fields = {**_NEW_ENDPOINT, **self._given(), "name": name, "model_bundle_id": bundle_id}
+        return _validated(CreateModelEndpointV1Request, fields)
 
     def change(self, bundle_id: str) -> UpdateModelEndpointV1Request:
-        """The request for a change of an endpoint."""
-        return UpdateModelEndpointV1Request.model_validate({**self._given(), "model_bundle_id": bundle_id})
+        """The request for a change of an endpoint; raises RefusedError naming each wrong field."""
+        return _validated(UpdateModelEndpointV1Request, {**self._given(), "model_bundle_id": bundle_id})
 
     def _given(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -87,3 +90,11 @@ class Deployment:
             load_model_fn=source_of(self.bundle.load_model_fn),
         )
         return CreateModelBundleV2Request(name=self.name, schema_location="", flavor=flavor)
+
+
+def _validated(model: type[ModelT], fields: dict[str, Any]) -> ModelT:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        problems = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise RefusedError("; ".join(problems)) from error

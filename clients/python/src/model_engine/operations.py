@@ -176,13 +176,17 @@ def get_task(task_id: str) -> Request[GetAsyncTaskV1Response]:
     return Request("GET", f"/v1/async-tasks/{_segment(task_id)}", _reader(GetAsyncTaskV1Response), repeatable=True)
 
 
-def events(endpoint_id: str | None, after: str | None) -> Request[bytes]:
-    """The history of everything, or of one endpoint: what follows the event with SSE id `after`, then what happens."""
+def events(endpoint_id: str | None, after: str | None, *, follow: bool) -> Request[bytes]:
+    """The history of everything, or of one endpoint: what follows the event with SSE id `after`.
+
+    With `follow` the stream goes on with what happens, else it ends where the history ends.
+    """
     path = "/v1/events" if endpoint_id is None else f"/v1/model-endpoints/{_segment(endpoint_id)}/events"
     headers = {"accept": "text/event-stream"}
     if after is not None:
         headers["last-event-id"] = after
-    return Request("GET", path, bytes, headers=headers, timeout_seconds=_SILENCE_SECONDS, repeatable=True)
+    query = {} if follow else {"follow": "false"}
+    return Request("GET", path, bytes, query=query, headers=headers, timeout_seconds=_SILENCE_SECONDS, repeatable=True)
 
 
 def logs(endpoint_id: str, source: LogSource, *, follow: bool) -> Request[bytes]:

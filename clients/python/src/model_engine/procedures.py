@@ -4,7 +4,7 @@ A procedure is a generator: it yields a Request and is sent its answer (or throw
 """
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -42,9 +42,8 @@ T = TypeVar("T")
 
 OnProgress = Callable[[GetModelEndpointV1Response], None]
 
-_ENDPOINT_POLL_SECONDS = 0.5
-_TASK_FIRST_POLL_SECONDS = 0.02
-_TASK_POLL_SECONDS = 1.0
+_FIRST_POLL_SECONDS = 0.02
+_LONGEST_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,14 @@ class Pause:
 
 
 Procedure = Generator[Request[Any] | Pause, Any, T]
+
+
+def _poll_pauses() -> Iterator[Pause]:
+    """Pauses between looks at something that may take milliseconds or minutes."""
+    seconds = _FIRST_POLL_SECONDS
+    while True:
+        yield Pause(seconds)
+        seconds = min(seconds * 2, _LONGEST_POLL_SECONDS)
 
 
 def find_endpoint(name_or_id: str) -> Procedure[GetModelEndpointV1Response]:
@@ -96,6 +103,7 @@ def wait_until_ready(
     """Wait for READY; `on_progress` sees the endpoint at each change. Raises EndpointFailedError, WaitTimeoutError."""
     deadline = time.monotonic() + timeout_seconds
     seen: tuple[Any, ...] | None = None
+    pauses = _poll_pauses()
     while True:
         endpoint: GetModelEndpointV1Response = yield get_endpoint(endpoint_id)
         state = (endpoint.status, endpoint.status_reason, endpoint.deployment_state)
@@ -111,7 +119,7 @@ def wait_until_ready(
             raise WaitTimeoutError(
                 f"{endpoint.name} is still {endpoint.status.value} after {timeout_seconds:g} s: {reason}"
             )
-        yield Pause(_ENDPOINT_POLL_SECONDS)
+        yield next(pauses)
 
 
 def delete_and_wait(endpoint_id: str, timeout_seconds: float) -> Procedure[None]:
@@ -119,9 +127,11 @@ def delete_and_wait(endpoint_id: str, timeout_seconds: float) -> Procedure[None]
     deadline = time.monotonic() + timeout_seconds
     try:
         yield delete_endpoint(endpoint_id)
-        while time.monotonic() <= deadline:
+        for pause in _poll_pauses():
+            if time.monotonic() > deadline:
+                break
             yield get_endpoint(endpoint_id)
-            yield Pause(_ENDPOINT_POLL_SECONDS)
+            yield pause
     except NotFoundError:
         return
     raise WaitTimeoutError(f"{endpoint_id} is still being deleted after {timeout_seconds:g} s.")
@@ -130,15 +140,14 @@ def delete_and_wait(endpoint_id: str, timeout_seconds: float) -> Procedure[None]
 def wait_for_task(task_id: str, timeout_seconds: float) -> Procedure[GetAsyncTaskV1Response]:
     """Wait until a task has ended, one way or another; raises WaitTimeoutError."""
     deadline = time.monotonic() + timeout_seconds
-    pause = _TASK_FIRST_POLL_SECONDS
+    pauses = _poll_pauses()
     while True:
         task: GetAsyncTaskV1Response = yield get_task(task_id)
         if task.status not in (TaskStatus.PENDING, TaskStatus.STARTED):
             return task
         if time.monotonic() > deadline:
             raise WaitTimeoutError(f"Task {task_id} is still {task.status.value} after {timeout_seconds:g} s.")
-        yield Pause(pause)
-        pause = min(pause * 2, _TASK_POLL_SECONDS)
+        yield next(pauses)
 
 
 def _refuse_change_of_type(found: ListModelEndpointsV1Response, deployment: Deployment) -> None:
