@@ -230,3 +230,9 @@ def test_other_packages_add_commands(run: Any, monkeypatch: pytest.MonkeyPatch) 
 def test_a_result_with_brackets_is_not_taken_for_markup(run: Any, gateway: Any) -> None:
     gateway.script("GET", "/v1/model-endpoints", {"model_endpoints": [{**ENDPOINT, "status_reason": "[red]x[/blue]"}]})
     assert "[red]x[/blue]" in run("list").stdout
+
+
+def test_the_readme_shows_every_exit_status() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    for code, meaning in MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in readme
