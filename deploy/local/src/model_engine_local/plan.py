@@ -53,7 +53,7 @@ def service_processes(
         ProcessSpec(
             name=name,
             command=(sys.executable, "-m", _module(name)),
-            env=_settings(name, data_dir, addresses, secrets, scale) | overrides,
+            env=_settings(name, data_dir, addresses, secrets, scale) | dict(overrides),
             log=data_dir / "logs" / f"{name}.log",
             ready_url=f"http://127.0.0.1:{addresses.health_ports[name]}/readyz",
             stop_seconds=20.0,

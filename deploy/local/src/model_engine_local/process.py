@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -86,13 +87,7 @@ class ManagedProcess:
     async def _probe(self) -> bool:
         if self.spec.ready_url is not None:
             return await asyncio.to_thread(answers, self.spec.ready_url)
-        if self.spec.ready_port is None:
-            return True
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", self.spec.ready_port)
-            writer.close()
-            return True
-        return False
+        return self.spec.ready_port is None or await asyncio.to_thread(accepts, self.spec.ready_port)
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL after the spec's `stop_seconds`; returns when the process is gone."""
@@ -109,6 +104,15 @@ class ManagedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+
+
+def accepts(port: int) -> bool:
+    """Whether something on 127.0.0.1 accepts a connection to `port` within a second."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def answers(url: str) -> bool:
