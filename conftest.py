@@ -48,7 +48,7 @@ def nats_settings(nats_url: str) -> NatsSettings:
 
 @pytest.fixture(scope="session")
 def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the mongod of this session (or worker of a parallel run) is; use a database of your own (mongo_settings)."""
+    """Where the mongod of this session (or parallel worker) is; take a database of your own (mongo_settings)."""
     server = MongoServer(tmp_path_factory.mktemp("mongo"))
     server.start()
     yield server.url
