@@ -1,7 +1,10 @@
-"""The one error that the gateway answers with: a status, a text for people, a code for programs."""
+"""The errors that the gateway answers with: a status, a text for people, a code for programs."""
 
 import json
+from datetime import datetime
 from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 
 class ApiError(Exception):
@@ -21,3 +24,22 @@ class ApiError(Exception):
     def body(self) -> bytes:
         """The JSON of the answer."""
         return json.dumps({"detail": self.detail, "code": self.code}, separators=(",", ":")).encode()
+
+
+def internal_error_body(request_id: str | None = None) -> bytes:
+    """The body of a 500: an id to find the log line by, nothing about the inside."""
+    message = "Internal error occurred. Our team has been notified."
+    fields = {"error": message, "timestamp": _timestamp(), "request_id": request_id or str(uuid4())}
+    return json.dumps(fields | {"detail": message, "code": "internal_error"}, separators=(",", ":")).encode()
+
+
+def overload_body() -> bytes:
+    """The body of a 429 that one process sends because it has too many requests in flight."""
+    message = "Too many requests"
+    fields = {"error": message, "timestamp": _timestamp(), "detail": message, "code": "too_many_requests"}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _timestamp() -> str:
+    """US Pacific time with its zone, which is what clients of these two bodies know."""
+    return datetime.now(ZoneInfo("America/Los_Angeles")).strftime("%Y-%m-%d %H:%M:%S %Z")

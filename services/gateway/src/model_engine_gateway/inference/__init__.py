@@ -1,0 +1,1 @@
+"""The data plane of the gateway: predictions go straight to workers."""
