@@ -43,23 +43,23 @@ class LeaseStore:
         is_free = {"$lte": [{"$ifNull": ["$expires_at", "$$NOW"]}, "$$NOW"]}
         is_mine = {"$eq": ["$holder", holder]}
         epoch = {"$ifNull": ["$epoch", 0]}
+        # One unconditional upsert: it changes nothing while another holds the lease, and says who does.
+        is_taken = {"$or": [is_mine, is_free]}
         update = [
             {
                 "$set": {
-                    "epoch": {"$cond": [{"$and": [is_mine, {"$not": is_free}]}, epoch, {"$add": [epoch, 1]}]},
-                    "holder": holder,
-                    "expires_at": {"$add": ["$$NOW", int(ttl * 1000)]},
+                    "epoch": {"$cond": [is_free, {"$add": [epoch, 1]}, epoch]},
+                    "holder": {"$cond": [is_taken, holder, "$holder"]},
+                    "expires_at": {"$cond": [is_taken, {"$add": ["$$NOW", int(ttl * 1000)]}, "$expires_at"]},
                 }
             }
         ]
         try:
-            document = await self._leases.find_one_and_update(
-                {"_id": name, "$expr": {"$or": [is_mine, is_free]}}, update, upsert=True, return_document=True
-            )
+            document = await self._leases.find_one_and_update({"_id": name}, update, upsert=True, return_document=True)
         except DuplicateKeyError:
-            # The filter did not match, so the upsert tried to insert a name that exists: another holds it.
+            # Two first acquisitions at once: the other one inserted it.
             return None
-        return Lease(name, holder, int(document["epoch"]), ttl)
+        return Lease(name, holder, int(document["epoch"]), ttl) if document["holder"] == holder else None
 
     async def renew(self, lease: Lease) -> bool:
         """Prolong the lease by its ttl; False when it is not this holder's of this epoch any more."""
