@@ -42,12 +42,27 @@ def listen(host: str, port: int, *, reuse_port: bool = False, backlog: int = 204
 
 
 async def serve_asgi(
-    app: AsgiApp, listener: socket.socket, stop: asyncio.Event, *, drain_seconds: float = 10.0, keep_alive: int = 75
+    app: AsgiApp,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *,
+    drain_seconds: float = 10.0,
+    linger_seconds: float = 0.0,
+    keep_alive: int = 75,
 ) -> None:
-    """Serve `app` on `listener` until `stop` is set, then let running requests finish for `drain_seconds` at most."""
+    """Serve `app` on `listener` until `stop` is set, then let running requests finish for `drain_seconds` at most.
+
+    The port stays open for `linger_seconds` after `stop`, less when no connection is left: callers need that time to
+    see that readiness fell, and to leave connections that are closed then.
+    """
     config = uvicorn.Config(
         app,
+        loop="none",
+        http="httptools",
+        ws="none",
         lifespan="off",
+        interface="asgi3",
+        proxy_headers=False,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -59,6 +74,7 @@ async def serve_asgi(
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await _linger(server, linger_seconds)
         server.should_exit = True
         await serving
     finally:
@@ -67,3 +83,10 @@ async def serve_asgi(
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
         listener.close()
+
+
+async def _linger(server: uvicorn.Server, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while server.server_state.connections and not server.should_exit and loop.time() < deadline:
+        await asyncio.sleep(0.05)

@@ -1,0 +1,127 @@
+"""A call answered by server-sent events: each event of the model server becomes one of ours."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from functools import partial
+
+from model_engine_chassis.asgi_server import Send
+from model_engine_chassis.sse import EventTooLarge, SseParser
+from model_engine_chassis.upstream import Exchange, UpstreamError
+from model_engine_forwarder.config import StreamBlock
+from model_engine_forwarder.envelope import Envelope
+from model_engine_forwarder.errors import RequestError, model_server_failure, unreadable_answer
+from model_engine_forwarder.json_bytes import is_json
+from model_engine_forwarder.messages import Header, respond_json
+from model_engine_forwarder.model_server import ModelServer
+from model_engine_forwarder.sse import comment_frame, error_frame, result_frame
+
+PING_SECONDS = 15.0
+MAX_EVENT_BYTES = 16 << 20
+
+_HEADERS: list[Header] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"connection", b"keep-alive"),
+    (b"x-accel-buffering", b"no"),
+]
+
+log = logging.getLogger(__name__)
+
+
+class StreamForward:
+    """Forwards to one route of the model server. `on_failure` is told the code of a failure in mid-stream."""
+
+    def __init__(
+        self,
+        server: ModelServer,
+        block: StreamBlock,
+        route: str,
+        max_bytes: int,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._server = server
+        self._block = block
+        self._target = route.encode()
+        self._max_bytes = max_bytes
+        self._on_failure = on_failure
+        self.unwrap = block.model_engine_unwrap
+
+    async def __call__(self, envelope: Envelope, body: bytes, headers: list[Header], send: Send) -> int:
+        """Forward `body`, the model's part of `envelope`. Returns the status answered.
+
+        The first event is awaited before the answer starts, so that early failures have a status of their own.
+        """
+        as_text = envelope.result_as_text(self._block.serialize_results_as_string)
+        return await self._server.post(self._target, body, headers, partial(self._relay, send, as_text))
+
+    async def _relay(self, send: Send, as_text: bool, answer: Exchange) -> int:
+        if answer.status != 200:
+            return await self._refuse(send, answer)
+        frames = _frames(answer, as_text)
+        try:
+            first = await anext(frames, None)
+        except EventTooLarge as error:
+            raise _event_too_large(error) from error
+        if first is None:
+            raise unreadable_answer(200, "it has no server-sent event", b"")
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        async with _pings(send):
+            try:
+                await _send_body(send, first)
+                async for batch in frames:
+                    await _send_body(send, batch)
+            except (UpstreamError, EventTooLarge) as error:
+                await _send_body(send, self._broken(error))
+        await send({"type": "http.response.body", "body": b""})
+        return 200
+
+    async def _refuse(self, send: Send, answer: Exchange) -> int:
+        body = await answer.read(self._max_bytes)
+        if body and not is_json(body):
+            raise unreadable_answer(answer.status, "it is not JSON", body)
+        return await respond_json(send, answer.status, b'{"detail":%b}' % (body.strip() or b"null"))
+
+    def _broken(self, error: UpstreamError | EventTooLarge) -> bytes:
+        failure = model_server_failure(error) if isinstance(error, UpstreamError) else _event_too_large(error)
+        code = str(failure.content["code"])
+        self._on_failure(code)
+        log.warning("a stream broke", extra={"code": code, "cause": str(error)})
+        return error_frame({"code": code, "message": failure.content["detail"], "status_code": failure.status})
+
+
+async def _frames(answer: Exchange, as_text: bool) -> AsyncIterator[bytes]:
+    """Our frames for the events of an answer; those that came together stay together."""
+    parser = SseParser(MAX_EVENT_BYTES)
+    async for chunk in answer.body():
+        if events := parser.feed(chunk):
+            yield b"".join([result_frame(event.data, as_text) for event in events])
+    if events := parser.feed(b"\n\n"):  # an event that the end leaves without its blank line
+        yield b"".join([result_frame(event.data, as_text) for event in events])
+
+
+async def _send_body(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _event_too_large(error: EventTooLarge) -> RequestError:
+    return RequestError(502, {"detail": str(error), "code": "MODEL_SERVER_ANSWER_TOO_LARGE"})
+
+
+@contextlib.asynccontextmanager
+async def _pings(send: Send) -> AsyncIterator[None]:
+    """Send a comment every `PING_SECONDS` as long as the block runs."""
+
+    async def ping() -> None:
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            await _send_body(send, comment_frame(f"ping - {datetime.now(UTC)}"))
+
+    task = asyncio.create_task(ping())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,62 @@
+"""ASGI messages: reading a bounded body, answering with JSON."""
+
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from model_engine_chassis.asgi_server import Receive, Scope, Send
+from model_engine_forwarder.errors import ClientGone, RequestError
+
+Message = MutableMapping[str, Any]
+Header = tuple[bytes, bytes]
+
+BODILESS_STATUSES = (204, 304)
+
+_TRACE_HEADERS = (b"traceparent", b"tracestate")
+_JSON: Header = (b"content-type", b"application/json")
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole request body. Raises RequestError 413 beyond `limit` bytes, ClientGone when the caller leaves."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > limit:
+            raise body_too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise body_too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def body_too_large(limit: int) -> RequestError:
+    """The answer to a body beyond the bound."""
+    return RequestError(413, {"detail": f"The body is larger than max_body_bytes ({limit})", "code": "BODY_TOO_LARGE"})
+
+
+def trace_headers(scope: Scope) -> list[Header]:
+    """The W3C trace context of the caller, which is all that an enveloped call hands on of its headers."""
+    return [header for header in scope["headers"] if header[0] in _TRACE_HEADERS]
+
+
+def traceparent(scope: Scope) -> str | None:
+    """The caller's trace, if it named one."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+
+
+async def respond_json(send: Send, status: int, body: bytes, headers: Iterable[Header] = ()) -> int:
+    """Answer with a JSON body, left out where the status has none. Returns the status."""
+    if status in BODILESS_STATUSES:
+        await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+        body = b""
+    else:
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+    return status
