@@ -177,7 +177,9 @@ def test_a_stream_that_breaks_is_an_error_and_not_repeated(gateway: Any, client:
     gateway.script("POST", "/v1/streaming-tasks", answer(body=streamed(1), cut=True))
     with pytest.raises(errors.ConnectionLostError):
         client.take(9, "stream", "end_1", {})
-    assert len(gateway.asked) == 1
+    with pytest.raises(errors.ConnectionLostError):
+        client.take(9, "stream", "end_1", {}, repeatable=True)
+    assert len(gateway.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,9 @@ class AsyncClient:
         answer = await self._transport.send(request)
         return prediction_value(answer)
 
-    async def stream(self, endpoint_id: str, args: Any) -> AsyncIterator[Any]:
+    async def stream(self, endpoint_id: str, args: Any, *, repeatable: bool = False) -> AsyncIterator[Any]:
         """The values that the predict function of a streaming endpoint yields for `args`, as they arrive."""
-        async with self._transport.open(operations.stream(endpoint_id, args)) as chunks:
+        async with self._transport.open(operations.stream(endpoint_id, args, repeatable=repeatable)) as chunks:
             decoder = SseDecoder()
             async for chunk in chunks:
                 for frame in decoder.feed(chunk):

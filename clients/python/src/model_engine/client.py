@@ -92,12 +92,13 @@ class Client:
         request = operations.predict(endpoint_id, args, timeout_seconds=timeout_seconds, repeatable=repeatable)
         return prediction_value(self._transport.send(request))
 
-    def stream(self, endpoint_id: str, args: Any) -> Iterator[Any]:
+    def stream(self, endpoint_id: str, args: Any, *, repeatable: bool = False) -> Iterator[Any]:
         """The values that the predict function of a streaming endpoint yields for `args`, as they arrive.
 
-        Raises PredictionError when it fails, also after the first values. Never repeated once it has begun.
+        Raises PredictionError when it fails, also after the first values. `repeatable`: as for `predict`, as long as
+        the stream has not begun; after that it is never repeated.
         """
-        with self._transport.open(operations.stream(endpoint_id, args)) as chunks:
+        with self._transport.open(operations.stream(endpoint_id, args, repeatable=repeatable)) as chunks:
             decoder = SseDecoder()
             for chunk in chunks:
                 for frame in decoder.feed(chunk):

@@ -146,7 +146,7 @@ def predict(
     )
 
 
-def stream(endpoint_id: str, args: Any) -> Request[bytes]:
+def stream(endpoint_id: str, args: Any, *, repeatable: bool) -> Request[bytes]:
     """Call a streaming endpoint; the answer is a stream of events."""
     return Request(
         "POST",
@@ -156,6 +156,7 @@ def stream(endpoint_id: str, args: Any) -> Request[bytes]:
         json={"args": args},
         headers={"accept": "text/event-stream"},
         timeout_seconds=_LONGEST_CALL_SECONDS,
+        repeatable=repeatable,
     )
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from pydantic import BaseModel
 
 
 def say(text: str) -> None:
@@ -71,6 +70,7 @@ def _escaped(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
+    # By its method rather than by its class: importing pydantic would slow every command down, `--help` too.
+    if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} cannot be shown as JSON")
