@@ -3,7 +3,22 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, HttpUrl, TypeAdapter, WithJsonSchema
+
+_HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+
+
+def _http_url(value: str) -> str:
+    _HTTP_URL.validate_python(value)
+    return value
+
+
+HttpUrlText = Annotated[
+    str,
+    AfterValidator(_http_url),
+    WithJsonSchema({"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083}),
+]
+"""An absolute http or https URL, kept letter for letter as the caller sent it."""
 
 Quantity = str | int | float
 """Cores or millicores; bytes with or without a suffix (k M G T P E Ki Mi Gi Ti Pi Ei); kept as the caller sent it."""

@@ -3,9 +3,9 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic import BaseModel, ConfigDict, Field
 
-from model_engine_contracts.api.common import CallbackAuth, GpuType, JsonObject, Quantity
+from model_engine_contracts.api.common import CallbackAuth, GpuType, HttpUrlText, JsonObject, Quantity
 from model_engine_contracts.endpoint_states import EndpointType as ModelEndpointType
 from model_engine_contracts.endpoint_states import WireStatus as ModelEndpointStatus
 
@@ -46,7 +46,7 @@ class CreateModelEndpointV1Request(BaseModel):
     prewarm: bool | None = True
     high_priority: bool | None = False
     billing_tags: JsonObject | None = None
-    default_callback_url: HttpUrl | None = None
+    default_callback_url: HttpUrlText | None = None
     default_callback_auth: CallbackAuth | None = None
     public_inference: bool | None = False
     queue_message_timeout_seconds: int | None = Field(default=None, ge=1, le=43_200)
@@ -82,7 +82,7 @@ class UpdateModelEndpointV1Request(BaseModel):
     prewarm: bool | None = None
     high_priority: bool | None = None
     billing_tags: JsonObject | None = None
-    default_callback_url: HttpUrl | None = None
+    default_callback_url: HttpUrlText | None = None
     default_callback_auth: CallbackAuth | None = None
     public_inference: bool | None = None
     queue_message_timeout_seconds: int | None = Field(default=None, ge=1, le=43_200)
