@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import partial
 
 from model_engine_chassis.asgi_server import Send
-from model_engine_chassis.sse import EventTooLarge, SseParser
+from model_engine_chassis.sse import EventTooLarge, SseEvent, SseParser
 from model_engine_chassis.upstream import Exchange, UpstreamError
 from model_engine_forwarder.config import StreamBlock
 from model_engine_forwarder.envelope import Envelope
@@ -29,6 +30,14 @@ _HEADERS: list[Header] = [
 ]
 
 log = logging.getLogger(__name__)
+
+
+class PredictionFailed(Exception):
+    """The platform's model server ended its stream with the traceback of the predict function."""
+
+    def __init__(self, traceback: str) -> None:
+        super().__init__("the predict function raised")
+        self.traceback = traceback
 
 
 class StreamForward:
@@ -63,8 +72,8 @@ class StreamForward:
         frames = _frames(answer, as_text)
         try:
             first = await anext(frames, None)
-        except EventTooLarge as error:
-            raise _event_too_large(error) from error
+        except (EventTooLarge, PredictionFailed) as error:
+            raise _failure(error) from error
         if first is None:
             raise unreadable_answer(200, "it has no server-sent event", b"")
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -73,7 +82,7 @@ class StreamForward:
                 await _send_body(send, first)
                 async for batch in frames:
                     await _send_body(send, batch)
-            except (UpstreamError, EventTooLarge) as error:
+            except (UpstreamError, EventTooLarge, PredictionFailed) as error:
                 await _send_body(send, self._broken(error))
         await send({"type": "http.response.body", "body": b""})
         return 200
@@ -84,8 +93,8 @@ class StreamForward:
             raise unreadable_answer(answer.status, "it is not JSON", body)
         return await respond_json(send, answer.status, b'{"detail":%b}' % (body.strip() or b"null"))
 
-    def _broken(self, error: UpstreamError | EventTooLarge) -> bytes:
-        failure = model_server_failure(error) if isinstance(error, UpstreamError) else _event_too_large(error)
+    def _broken(self, error: UpstreamError | EventTooLarge | PredictionFailed) -> bytes:
+        failure = _failure(error)
         code = str(failure.content["code"])
         self._on_failure(code)
         log.warning("a stream broke", extra={"code": code, "cause": str(error)})
@@ -96,17 +105,44 @@ async def _frames(answer: Exchange, as_text: bool) -> AsyncIterator[bytes]:
     """Our frames for the events of an answer; those that came together stay together."""
     parser = SseParser(MAX_EVENT_BYTES)
     async for chunk in answer.body():
-        if events := parser.feed(chunk):
-            yield b"".join([result_frame(event.data, as_text) for event in events])
-    if events := parser.feed(b"\n\n"):  # an event that the end leaves without its blank line
-        yield b"".join([result_frame(event.data, as_text) for event in events])
+        frames, traceback = _wrap(parser.feed(chunk), as_text)
+        if frames:
+            yield frames
+        if traceback is not None:
+            raise PredictionFailed(traceback)
+    frames, _ = _wrap(parser.feed(b"\n\n"), as_text)  # an event that the end leaves without its blank line
+    if frames:
+        yield frames
+
+
+def _wrap(events: list[SseEvent], as_text: bool) -> tuple[bytes, str | None]:
+    """Our frames for `events`, up to one that reports a failure of the predict function, and that one's traceback."""
+    frames: list[bytes] = []
+    for event in events:
+        if event.name == b"error" and (traceback := _traceback_in(event.data)) is not None:
+            return b"".join(frames), traceback
+        frames.append(result_frame(event.data, as_text))
+    return b"".join(frames), None
+
+
+def _traceback_in(data: bytes) -> str | None:
+    """The traceback of `{"detail": {"traceback": …}}`; None for other data, which is an event like any other."""
+    try:
+        traceback = json.loads(data)["detail"]["traceback"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return traceback if isinstance(traceback, str) else None
 
 
 async def _send_body(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-def _event_too_large(error: EventTooLarge) -> RequestError:
+def _failure(error: UpstreamError | EventTooLarge | PredictionFailed) -> RequestError:
+    if isinstance(error, UpstreamError):
+        return model_server_failure(error)
+    if isinstance(error, PredictionFailed):
+        return RequestError(500, {"detail": error.traceback, "code": "PREDICTION_FAILED"})
     return RequestError(502, {"detail": str(error), "code": "MODEL_SERVER_ANSWER_TOO_LARGE"})
 
 
