@@ -42,15 +42,21 @@ def sync_answer(status: int, body: bytes) -> bytes:
 
 
 def traceback_of(body: bytes) -> str:
-    """The traceback in a worker's error, also inside a stringified `result`; without one the whole text."""
+    """The traceback in a worker's error, also inside a stringified `result`; without one the whole text.
+
+    On streaming routes the forwarder puts the model server's error under a `detail` of its own.
+    """
     text = _error_text(body)
     try:
         error = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    detail = error.get("detail") if isinstance(error, dict) else None
-    traceback = detail.get("traceback") if isinstance(detail, dict) else None
-    return traceback if isinstance(traceback, str) else text
+    for _ in ("detail", "detail.detail"):
+        error = error.get("detail") if isinstance(error, dict) else None
+        traceback = error.get("traceback") if isinstance(error, dict) else None
+        if isinstance(traceback, str):
+            return traceback
+    return text
 
 
 def _error_text(body: bytes) -> str:
