@@ -31,10 +31,11 @@ class AsyncClient:
         *,
         policy: RetryPolicy | None = None,
         on_retry: Callable[[Retry], None] = lambda retry: None,
+        on_worker: Callable[[str], None] | None = None,
     ) -> None:
         self._policy = policy or RetryPolicy()
         self._on_retry = on_retry
-        self._transport = AsyncTransport(connection or resolve_connection(), self._policy, on_retry)
+        self._transport = AsyncTransport(connection or resolve_connection(), self._policy, on_retry, on_worker)
 
     async def __aenter__(self) -> Self:
         return self

@@ -24,7 +24,7 @@ from model_engine_contracts.api.tasks import GetAsyncTaskV1Response
 class Client:
     """A client of one gateway. Without `connection` it is found as `connection.resolve_connection` says.
 
-    `on_retry` hears of every retry before its wait. Every method raises the errors of `model_engine.errors`. A client
+    `on_retry` hears of every retry before its wait, `on_worker` which worker each answer comes from. Every method raises the errors of `model_engine.errors`. A client
     may be shared by threads; close it, or use it in a `with` statement.
     """
 
@@ -34,10 +34,11 @@ class Client:
         *,
         policy: RetryPolicy | None = None,
         on_retry: Callable[[Retry], None] = lambda retry: None,
+        on_worker: Callable[[str], None] | None = None,
     ) -> None:
         self._policy = policy or RetryPolicy()
         self._on_retry = on_retry
-        self._transport = Transport(connection or resolve_connection(), self._policy, on_retry)
+        self._transport = Transport(connection or resolve_connection(), self._policy, on_retry, on_worker)
 
     def __enter__(self) -> Self:
         return self

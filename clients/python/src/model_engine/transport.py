@@ -23,6 +23,10 @@ from model_engine.retry import Retry, RetryPolicy
 T = TypeVar("T")
 
 OnRetry = Callable[[Retry], None]
+OnWorker = Callable[[str], None]
+
+WORKER_HEADER = "x-model-engine-worker"
+"""The gateway's answers carry the id of the worker that they come from."""
 
 _CONNECT_SECONDS = 5.0
 _UPLOAD_CHUNK_BYTES = 256 * 1024
@@ -30,11 +34,18 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Transport:
-    """Blocking requests over one connection pool; `on_retry` hears of every retry before its wait."""
+    """Blocking requests over one connection pool; `on_retry` hears of every retry before its wait.
 
-    def __init__(self, connection: Connection, policy: RetryPolicy, on_retry: OnRetry) -> None:
+    `on_worker` hears which worker each answer comes from.
+    """
+
+    def __init__(
+        self, connection: Connection, policy: RetryPolicy, on_retry: OnRetry, on_worker: OnWorker | None = None
+    ) -> None:
         with translated(connection.url):
             self._http = httpx.Client(**_client_options(connection))
+        if on_worker is not None:
+            self._http.event_hooks["response"] = [lambda response: _tell_worker(response, on_worker)]
         self._url, self._policy, self._on_retry = connection.url, policy, on_retry
 
     def send(self, request: Request[T]) -> T:
@@ -117,9 +128,17 @@ class Transport:
 class AsyncTransport:
     """`Transport` for asyncio."""
 
-    def __init__(self, connection: Connection, policy: RetryPolicy, on_retry: OnRetry) -> None:
+    def __init__(
+        self, connection: Connection, policy: RetryPolicy, on_retry: OnRetry, on_worker: OnWorker | None = None
+    ) -> None:
         with translated(connection.url):
             self._http = httpx.AsyncClient(**_client_options(connection))
+        if on_worker is not None:
+
+            async def tell(response: httpx.Response) -> None:
+                _tell_worker(response, on_worker)
+
+            self._http.event_hooks["response"] = [tell]
         self._url, self._policy, self._on_retry = connection.url, policy, on_retry
 
     async def send(self, request: Request[T]) -> T:
@@ -197,6 +216,11 @@ class AsyncTransport:
                 number += 1
                 self._on_retry(Retry(request.method, request.path, number, delay, str(error)))
             await self.pause(delay)
+
+
+def _tell_worker(response: httpx.Response, on_worker: OnWorker) -> None:
+    if worker := response.headers.get(WORKER_HEADER):
+        on_worker(worker)
 
 
 def _client_options(connection: Connection) -> dict[str, Any]:
