@@ -51,7 +51,9 @@ def worker(start: Callable[..., str], tmp_path: Path) -> Callable[[Any], httpx.C
         port = int(start(r"running on http://127\.0\.0\.1:(\d+)", "model_engine_model_server", **environ))
         block = {"user_port": port, "model_engine_unwrap": False, "serialize_results_as_string": False}
         sync = {**block, "wrap_response": False, "forward_http_status": True}
-        config.write_text(yaml.safe_dump({"forwarder": {"sync": sync, "stream": block}}))
+        config.write_text(
+            yaml.safe_dump({"forwarder": {"sync": sync, "stream": {**block, "predict_route": "/stream"}}})
+        )
         flags = ("--config", str(config), "--num-workers", "1", "--host", "127.0.0.1", "--port", "0")
         address = start(r'"port": (\d+)', "model_engine_forwarder", *flags)
         url = f"http://127.0.0.1:{address}"
