@@ -82,4 +82,4 @@ def check_flavor(flavor: ModelBundleFlavor, *, endpoint_type: EndpointType, per_
 
 
 def _incompatible(text: str) -> Invalid:
-    return Invalid(text, "INCOMPATIBLE_BUNDLE")
+    return Invalid(text, "incompatible_bundle")

@@ -256,7 +256,7 @@ def _checked(bundle: BundleDocument) -> BundleDocument:
 def _function_name(request: CreateModelBundleV1Request, key: str) -> str:
     name = (request.metadata or {}).get(key, "")
     if not isinstance(name, str):
-        raise Invalid(f"The user specified an invalid value: metadata.{key} must be a string", "INVALID_METADATA")
+        raise Invalid(f"The user specified an invalid value: metadata.{key} must be a string", "invalid_metadata")
     return name
 
 

@@ -29,7 +29,7 @@ def check_name(name: str) -> None:
         raise Invalid(
             f"Invalid endpoint name {name!r}: use letters, digits, '-', '_' and '.', "
             "beginning and ending with a letter or digit",
-            "INVALID_NAME",
+            "invalid_name",
         )
 
 
@@ -37,16 +37,16 @@ def check_integers(**values: int | None) -> None:
     """No number may be larger than databases and runtimes take."""
     for name, value in values.items():
         if value is not None and value > MAX_INTEGER:
-            raise Invalid(f"Requested {name}={value} too high. The maximum is {MAX_INTEGER}", "INVALID_NUMBER")
+            raise Invalid(f"Requested {name}={value} too high. The maximum is {MAX_INTEGER}", "invalid_number")
 
 
 def check_workers(min_workers: int, max_workers: int) -> None:
     """Bounds of the worker counts; `max_workers` 0 takes an endpoint out of service, whatever the minimum."""
     if max_workers > MAX_WORKERS:
-        raise Invalid(f"Requested max workers {max_workers} too high", "INVALID_WORKERS")
+        raise Invalid(f"Requested max workers {max_workers} too high", "invalid_workers")
     if min_workers > max_workers > 0:
         raise Invalid(
-            f"Requested min workers {min_workers} too high: it exceeds max_workers={max_workers}", "INVALID_WORKERS"
+            f"Requested min workers {min_workers} too high: it exceeds max_workers={max_workers}", "invalid_workers"
         )
 
 
@@ -54,7 +54,7 @@ def check_concurrency(endpoint_type: EndpointType, concurrent_requests_per_worke
     """An async worker runs a bounded number of tasks at once."""
     if endpoint_type is EndpointType.ASYNC and concurrent_requests_per_worker > MAX_CONCURRENCY_PER_WORKER:
         raise Invalid(
-            f"Requested concurrent requests per worker {concurrent_requests_per_worker} too high", "INVALID_CONCURRENCY"
+            f"Requested concurrent requests per worker {concurrent_requests_per_worker} too high", "invalid_concurrency"
         )
 
 
@@ -63,20 +63,20 @@ def check_labels(labels: Mapping[str, str]) -> None:
     for key in REQUIRED_LABELS:
         if key not in labels:
             raise Invalid(
-                f"Missing label '{key}' in labels. These are all required: {_set(REQUIRED_LABELS)}", "INVALID_LABELS"
+                f"Missing label '{key}' in labels. These are all required: {_set(REQUIRED_LABELS)}", "invalid_labels"
             )
     for key in FORBIDDEN_LABELS:
         if key in labels:
-            raise Invalid(f"Cannot specify '{key}' in labels", "INVALID_LABELS")
+            raise Invalid(f"Cannot specify '{key}' in labels", "invalid_labels")
     if labels["team"] == INVALID_TEAM:
-        raise Invalid("Invalid team", "INVALID_LABELS")
+        raise Invalid("Invalid team", "invalid_labels")
     for key, value in labels.items():
         if not re.fullmatch(_LABEL_VALUE, value):
-            raise Invalid(f"Invalid label value {value}, must match regex {_LABEL_VALUE}", "INVALID_LABELS")
+            raise Invalid(f"Invalid label value {value}, must match regex {_LABEL_VALUE}", "invalid_labels")
         if len(value) > _LABEL_LENGTH:
-            raise Invalid(f"Invalid label value {value}, must be at most {_LABEL_LENGTH} characters", "INVALID_LABELS")
+            raise Invalid(f"Invalid label value {value}, must be at most {_LABEL_LENGTH} characters", "invalid_labels")
         if not _LABEL_KEY.fullmatch(key):
-            raise Invalid(f"Invalid label key {key!r}, must match regex {_LABEL_KEY.pattern}", "INVALID_LABELS")
+            raise Invalid(f"Invalid label key {key!r}, must match regex {_LABEL_KEY.pattern}", "invalid_labels")
 
 
 def check_billing_tags(tags: Mapping[str, Any] | None) -> None:
@@ -84,9 +84,9 @@ def check_billing_tags(tags: Mapping[str, Any] | None) -> None:
     if tags is None:
         return
     if missing := BILLING_TAG_KEYS - tags.keys():
-        raise Invalid(f"Missing billing tag keys {_set(sorted(missing))}", "INVALID_BILLING_TAGS")
+        raise Invalid(f"Missing billing tag keys {_set(sorted(missing))}", "invalid_billing_tags")
     if not all(isinstance(value, str | dict) for value in tags.values()):
-        raise Invalid("Billing tags must have string keys and string/dict values", "INVALID_BILLING_TAGS")
+        raise Invalid("Billing tags must have string keys and string/dict values", "invalid_billing_tags")
 
 
 def check_hooks(hooks: Iterable[str] | None) -> None:
@@ -94,7 +94,7 @@ def check_hooks(hooks: Iterable[str] | None) -> None:
     for hook in hooks or ():
         if hook not in HOOKS:
             raise Invalid(
-                f"Unsupported post-inference hook {hook}. The supported hooks are: {list(HOOKS)}", "INVALID_HOOKS"
+                f"Unsupported post-inference hook {hook}. The supported hooks are: {list(HOOKS)}", "invalid_hooks"
             )
 
 
@@ -102,7 +102,7 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> None:
     """The platform's own key is not for users."""
     if RESERVED_METADATA_KEY in (metadata or {}):
         raise Invalid(
-            f"{RESERVED_METADATA_KEY} is a reserved metadata key and cannot be used by user.", "INVALID_METADATA"
+            f"{RESERVED_METADATA_KEY} is a reserved metadata key and cannot be used by user.", "invalid_metadata"
         )
 
 
@@ -112,7 +112,7 @@ def check_text(**values: str | None) -> None:
         try:
             (value or "").encode()
         except UnicodeEncodeError as error:
-            raise Invalid(f"{name} is not valid Unicode text: {error.reason}", "INVALID_TEXT") from error
+            raise Invalid(f"{name} is not valid Unicode text: {error.reason}", "invalid_text") from error
 
 
 def _set(names: Iterable[str]) -> str:

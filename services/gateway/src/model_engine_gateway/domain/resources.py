@@ -148,4 +148,4 @@ def _too_high(name: str, total: str, gpu_type: GpuType | None, maximum: str) -> 
 
 
 def _invalid(text: str) -> Invalid:
-    return Invalid(text, "INVALID_RESOURCES")
+    return Invalid(text, "invalid_resources")
