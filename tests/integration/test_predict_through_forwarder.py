@@ -58,12 +58,19 @@ def worker(start: Callable[..., str], tmp_path: Path) -> Callable[[Any], httpx.C
         address = start(r'"port": (\d+)', "model_engine_forwarder", *flags)
         url = f"http://127.0.0.1:{address}"
         deadline = time.monotonic() + 20
-        while httpx.get(f"{url}/readyz").status_code != 200:
+        while not is_ready(url):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         return httpx.Client(base_url=url, timeout=20)
 
     return run
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.ConnectError:
+        return False
 
 
 def test_each_yielded_value_is_the_payload_of_one_event(worker: Callable[[Any], httpx.Client]) -> None:
