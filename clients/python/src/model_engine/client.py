@@ -24,8 +24,9 @@ from model_engine_contracts.api.tasks import GetAsyncTaskV1Response
 class Client:
     """A client of one gateway. Without `connection` it is found as `connection.resolve_connection` says.
 
-    `on_retry` hears of every retry before its wait, `on_worker` which worker each answer comes from. Every method raises the errors of `model_engine.errors`. A client
-    may be shared by threads; close it, or use it in a `with` statement.
+    `on_retry` hears of every retry before its wait, `on_worker` which worker each answer comes from. Every method
+    raises the errors of `model_engine.errors`. A client may be shared by threads; close it, or use it in a `with`
+    statement.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ def show(connection: Connection, digits: Digits) -> list[Score]:
     answered = _Answered()
     with Client(connection, policy=RetryPolicy(attempts=30), on_retry=_say_retry, on_worker=answered.note) as client:
         endpoints = {way: _deploy(client, way, digits) for way in ("sync", "streaming", "async")}
-        for way, endpoint_id in endpoints.items():
+        for endpoint_id in endpoints.values():
             started = time.monotonic()
             endpoint = client.wait_until_ready(endpoint_id, READY_SECONDS)
             say(f"{endpoint.name} is {endpoint.status.value} after {time.monotonic() - started:.1f} s")
