@@ -14,10 +14,23 @@ async def test_one_holder_at_a_time(mongo_db: Any) -> None:
     assert await store.acquire("x", "two", 30.0) is None
 
 
-async def test_acquire_again_by_the_holder_keeps_the_epoch(mongo_db: Any) -> None:
+async def test_a_holder_that_was_started_again_takes_its_lease_at_once_and_fences_its_former_self(
+    mongo_db: Any,
+) -> None:
     store = LeaseStore(mongo_db)
-    first = await store.acquire("x", "one", 30.0)
-    assert await store.acquire("x", "one", 30.0) == first
+    former = await store.acquire("x", "one", 30.0)
+    assert former is not None
+    assert await store.acquire("x", "one", 30.0) == Lease("x", "one", 2, 30.0)
+    assert not await store.renew(former)
+
+
+async def test_a_former_holder_cannot_release_the_lease_of_the_next(mongo_db: Any) -> None:
+    store = LeaseStore(mongo_db)
+    former = await store.acquire("x", "one", 30.0)
+    assert former is not None
+    await store.acquire("x", "one", 30.0)
+    await store.release(former)
+    assert await store.acquire("x", "two", 30.0) is None
 
 
 async def test_a_released_or_expired_lease_goes_to_the_next_with_a_higher_epoch(mongo_db: Any) -> None:
@@ -94,6 +107,21 @@ async def test_the_standby_takes_over_when_the_leader_stops(mongo_db: Any) -> No
     await eventually(lambda: led == ["one", "two"])
     stops[1].set()
     await second
+
+
+async def test_a_leader_that_is_cancelled_gives_the_lease_back(mongo_db: Any) -> None:
+    store = LeaseStore(mongo_db)
+    started = asyncio.Event()
+
+    async def body(_: Lease) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    leading = asyncio.create_task(lead(store, "x", "one", 30.0, body, asyncio.Event()))
+    await started.wait()
+    leading.cancel()
+    await asyncio.gather(leading, return_exceptions=True)
+    assert await store.acquire("x", "two", 30.0) is not None
 
 
 async def test_an_error_of_the_leaders_work_releases_the_lease(mongo_db: Any) -> None:

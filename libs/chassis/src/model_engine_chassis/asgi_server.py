@@ -55,6 +55,8 @@ async def serve_asgi(
 
     The port stays open for `linger_seconds` after `stop`, less when no connection is left: callers need that time to
     see that readiness fell, and to leave connections that are closed then.
+
+    When cancelled, it cancels the running requests too.
     """
     config = uvicorn.Config(
         app,
@@ -76,13 +78,14 @@ async def serve_asgi(
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await _linger(server, linger_seconds)
-        server.should_exit = True
-        await serving
+    except asyncio.CancelledError:
+        server.force_exit = True
+        config.timeout_graceful_shutdown = 0
+        raise
     finally:
         stopping.cancel()
-        if not serving.done():
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+        server.should_exit = True
+        await serving
         listener.close()
 
 

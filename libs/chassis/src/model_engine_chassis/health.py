@@ -76,7 +76,14 @@ async def respond(send: Send, status: int, body: bytes, content_type: bytes) -> 
 
 
 async def serve_health(health: Health, host: str, port: int, stop: asyncio.Event) -> None:
-    """Serve the health routes until `stop` is set; the chosen port is logged."""
+    """Serve the health routes until cancelled; the chosen port is logged. When `stop` is set, ready turns false.
+
+    It goes on during the drain, so that whoever asks learns why: give it to `run_until` as a background coroutine.
+    """
     listener = listen(host, port)
     log.info("health server listens", extra={"host": host, "port": listener.getsockname()[1]})
-    await serve_asgi(health.app, listener, stop, drain_seconds=1.0)
+    async with asyncio.TaskGroup() as group:
+        server = group.create_task(serve_asgi(health.app, listener, asyncio.Event()))
+        await stop.wait()
+        health.ready = False
+        await server

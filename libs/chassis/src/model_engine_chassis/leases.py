@@ -1,7 +1,8 @@
 """Leases with a fencing epoch, in MongoDB: who leads, and proof against a leader that does not know it lost.
 
-Time is the server's (`$$NOW`), so the clocks of the holders do not matter. The epoch rises whenever the holder changes
-or the same holder takes an expired lease again. Whoever acts under a lease carries its epoch; older ones are refused.
+Time is the server's (`$$NOW`), so the clocks of the holders do not matter. The epoch rises whenever the lease is taken,
+also by the same holder: a process that was killed and started again under its name need not wait for the end of its own
+lease, and what is left of its former self is fenced. Who acts under a lease carries its epoch; older ones are refused.
 """
 
 import asyncio
@@ -11,11 +12,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import Gauge
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 log = logging.getLogger(__name__)
 
 LEASES = "leases"
+RELEASE_SECONDS = 2.0
+
+_LEADING = Gauge("modelengine_leading", "1 while this process holds the lease and does its work.", ["lease"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class LeaseStore:
         self._leases = database[LEASES]
 
     async def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
-        """Take the lease if it is free, expired or already the holder's; None while another holds it."""
+        """Take the lease if it is free, expired or the holder's own; None while another holds it."""
         is_free = {"$lte": [{"$ifNull": ["$expires_at", "$$NOW"]}, "$$NOW"]}
         is_mine = {"$eq": ["$holder", holder]}
         epoch = {"$ifNull": ["$epoch", 0]}
@@ -48,7 +53,7 @@ class LeaseStore:
         update = [
             {
                 "$set": {
-                    "epoch": {"$cond": [is_free, {"$add": [epoch, 1]}, epoch]},
+                    "epoch": {"$cond": [is_taken, {"$add": [epoch, 1]}, epoch]},
                     "holder": {"$cond": [is_taken, holder, "$holder"]},
                     "expires_at": {"$cond": [is_taken, {"$add": ["$$NOW", int(ttl * 1000)]}, "$expires_at"]},
                 }
@@ -95,18 +100,23 @@ async def lead(
             await _pause(stop, ttl / 4)
             continue
         log.info("lease taken", extra={"lease": name, "epoch": lease.epoch})
+        _LEADING.labels(lease=name).set(1)
         try:
             await _hold(store, lease, body, stop)
         except* LeaseLost:
             log.warning("lease lost", extra={"lease": name, "epoch": lease.epoch})
         except* Exception:
             log.exception("the leader's work failed", extra={"lease": name})
-        await _try_release(store, lease)
+        finally:
+            # Also when cancelled: the next leader should not have to wait for the end of the lease.
+            _LEADING.labels(lease=name).set(0)
+            await _try_release(store, lease)
         if not stop.is_set():
             await _pause(stop, 0.5)
 
 
 async def _hold(store: LeaseStore, lease: Lease, body: Callable[[Lease], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run `body` under the lease until it ends, fails, `stop` is set, or the lease is lost."""
     async with asyncio.TaskGroup() as group:
         work = group.create_task(_run(body, lease))
         renewal = group.create_task(_renew(store, lease))
@@ -152,9 +162,10 @@ async def _try_acquire(store: LeaseStore, name: str, holder: str, ttl: float) ->
 
 async def _try_release(store: LeaseStore, lease: Lease) -> None:
     try:
-        await store.release(lease)
-    except PyMongoError as error:
-        log.warning("lease not released, it ends by itself", extra={"lease": lease.name, "error": str(error)})
+        async with asyncio.timeout(RELEASE_SECONDS):
+            await store.release(lease)
+    except (PyMongoError, TimeoutError) as error:
+        log.warning("lease not released, it ends by itself", extra={"lease": lease.name, "error": repr(error)})
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 EXIT_SETTINGS = 78
 """EX_CONFIG of sysexits.h."""
 
+GRACE_SECONDS = 5.0
+
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 
@@ -32,7 +34,8 @@ def run(name: str, settings_class: type[SettingsT], build: Callable[[SettingsT],
     """Be the process `name`: what every `__main__` calls. Exits 0 after a drain, 1 after an error, 78 for settings.
 
     `--help` prints the table of settings. SIGTERM and SIGINT drain; a second one, or a drain that takes five seconds
-    longer than its bound, ends the process at once.
+    longer than its bound, ends the process at once. `build` may raise SettingsError for settings that do not fit
+    together.
     """
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(f"{build.__doc__ or name}\n\nSettings:\n\n{settings_table(settings_class)}")  # noqa: T201  # it is help
@@ -44,23 +47,27 @@ def run(name: str, settings_class: type[SettingsT], build: Callable[[SettingsT],
         sys.exit(EXIT_SETTINGS)
     configure(settings.log_level, settings.log_format, name, settings.instance_id)
     try:
-        uvloop.run(_main(build(settings), settings.drain_seconds))
+        uvloop.run(_main(build, settings))
+    except SettingsError as error:
+        log.critical("%s", error)
+        sys.exit(EXIT_SETTINGS)
     except Exception:
         log.critical("ended by an error", exc_info=True)
         sys.exit(1)
     sys.exit(0)
 
 
-async def _main(service: Service, drain_seconds: float) -> None:
+async def _main(build: Callable[[SettingsT], Service], settings: SettingsT) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    service = build(settings)
 
     def on_signal() -> None:
         if stop.is_set():
             os._exit(1)
         log.info("draining")
         stop.set()
-        loop.call_later(drain_seconds + 5.0, _give_up)
+        loop.call_later(settings.drain_seconds + GRACE_SECONDS, _give_up)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

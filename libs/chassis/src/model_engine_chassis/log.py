@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
         }
         if (context := trace.current()) is not None:
             line |= {"trace_id": context.trace_id, "span_id": context.span_id}
-        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD and key not in line}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
@@ -52,5 +52,5 @@ def configure(level: str, log_format: Literal["json", "text"], service: str, ins
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service, instance) if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("pymongo", "asyncio", "httpx"):
+    for noisy in ("pymongo", "asyncio", "httpx", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

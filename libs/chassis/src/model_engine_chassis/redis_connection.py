@@ -10,7 +10,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 def connect_redis(settings: RedisSettings) -> Redis:
-    """A client of texts. A command is tried three times and raises redis.exceptions.RedisError after that."""
+    """A client of texts. A command is repeated three times at most, then raises redis.exceptions.RedisError."""
     return Redis.from_url(
         settings.redis_url,
         decode_responses=True,

@@ -14,6 +14,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as MalformedValue
 
 PREFIX = "ME_"
 
@@ -26,24 +27,35 @@ class SettingsError(Exception):
         self.problems = problems
 
 
+class _Unreadable:
+    """Stands for the content of a file that cannot be read. It is of no field's type, so validation lists it."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+
 class _FileSource(EnvSettingsSource):
     """`ME_X_FILE=/run/secrets/x` gives the content of that file, without its last line end, as ME_X."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         variable = f"{PREFIX}{field_name.upper()}_FILE"
         path = os.environ.get(variable)
-        if path is None:
+        if not path:
             return None, field_name, False
         try:
-            return Path(path).read_text().rstrip("\n"), field_name, False
-        except OSError as error:
-            raise SettingsError([f"{variable}: {path} cannot be read: {error.strerror}"]) from error
+            return Path(path).read_text("utf-8").rstrip("\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            return _Unreadable(f"{variable}: {path} cannot be read: {reason}"), field_name, False
 
 
 class ServiceSettings(BaseSettings):
-    """What every service has. Subclasses add fields; each field is a variable with the prefix ME_."""
+    """What every service has. Subclasses add fields; each field is a variable with the prefix ME_.
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    An empty variable counts as absent. Fields that may hold secrets are declared with `repr=False`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="lowest level logged")
     log_format: Literal["json", "text"] = Field(default="json", description="form of log lines")
@@ -70,21 +82,21 @@ class NatsSettings(ServiceSettings):
     """Where NATS is. At most one way of authentication."""
 
     nats_url: str = Field(description="NATS servers, comma-separated, such as nats://host:4222")
-    nats_token: str | None = Field(default=None, description="shared token of NATS")
+    nats_token: str | None = Field(default=None, repr=False, description="shared token of NATS")
     nats_credentials_file: Path | None = Field(default=None, description="credentials (JWT and seed) of NATS")
 
 
 class MongoSettings(ServiceSettings):
     """Where MongoDB is."""
 
-    mongo_url: str = Field(description="MongoDB, such as mongodb://host:27017/?replicaSet=rs0")
+    mongo_url: str = Field(repr=False, description="MongoDB, such as mongodb://host:27017/?replicaSet=rs0")
     mongo_database: str = Field(default="model_engine", description="name of the database")
 
 
 class RedisSettings(ServiceSettings):
     """Where Redis (or Valkey) is."""
 
-    redis_url: str = Field(description="Redis, such as redis://host:6379/0")
+    redis_url: str = Field(repr=False, description="Redis, such as redis://host:6379/0")
 
 
 class HealthSettings(ServiceSettings):
@@ -102,7 +114,11 @@ def load_settings(settings_class: type[SettingsT]) -> SettingsT:
     try:
         return settings_class()
     except ValidationError as error:
-        raise SettingsError([_problem(settings_class, item) for item in error.errors()]) from error
+        problems = [_problem(settings_class, item) for item in error.errors(include_url=False)]
+        # From None: the cause would show the values, secrets included.
+        raise SettingsError(list(dict.fromkeys(problems))) from None
+    except MalformedValue as error:
+        raise SettingsError([str(error)]) from None
 
 
 def _problem(settings_class: type[ServiceSettings], item: Any) -> str:
@@ -110,6 +126,8 @@ def _problem(settings_class: type[ServiceSettings], item: Any) -> str:
     variable = f"{PREFIX}{name.upper()}"
     field = settings_class.model_fields.get(name)
     meaning = f" ({field.description})" if field is not None and field.description else ""
+    if isinstance(item["input"], _Unreadable):
+        return item["input"].problem + meaning
     if item["type"] == "missing":
         return f"{variable} is missing: set it, or {variable}_FILE to a file that holds it{meaning}"
     return f"{variable} is invalid: {item['msg']}{meaning}" if name else str(item["msg"])
