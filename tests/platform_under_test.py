@@ -17,6 +17,7 @@ from model_engine_local.control import start_detached, stop_launcher
 from model_engine_local.data_dir import DataDir, Running
 from model_engine_local.launcher import UpOptions
 from model_engine_local.ports import free_port
+from model_engine_local.process import answers
 from model_engine_local.workers import workers_of
 
 
@@ -69,6 +70,16 @@ class Platform:
         process = self.processes(name)[0]
         os.kill(process.pid, signal.SIGKILL)
         return process.pid
+
+    def kill_named(self, name: str) -> None:
+        """SIGKILL to the process with this instance name, such as `cache-2`."""
+        launcher = psutil.Process(self.running.launcher)
+        victim = next(child for child in launcher.children() if child.environ().get("ME_INSTANCE_ID") == name)
+        victim.kill()
+
+    def ready(self) -> bool:
+        """Whether the gateway says that it is ready."""
+        return answers(f"{self.running.url}/readyz")
 
     def model_servers(self) -> list[psutil.Process]:
         """The model server processes of all workers."""
