@@ -40,7 +40,7 @@ def _settings_class(module: str, name: str) -> type[ServiceSettings]:
 
 def _settings_page(tables: dict[str, str]) -> str:
     intro = (
-        "# Settings\n\nEvery setting is an environment variable; `ME_X_FILE` names a file that holds the value of `ME_X`."
+        "# Settings\n\nSettings are environment variables; `ME_X_FILE` names a file that holds the value of `ME_X`."
         " A service that finds a wrong setting lists every wrong one and exits with 78. This page is generated.\n"
     )
     return intro + "".join(f"\n## {name}\n\n{table}\n" for name, table in tables.items())
