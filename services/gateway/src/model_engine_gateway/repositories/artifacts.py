@@ -96,7 +96,7 @@ class ArtifactRepository:
         return len(ids)
 
     async def _discard(self, artifact_id: str) -> None:
-        """Remove the bytes first: the record is what makes them known. GridFS leaves chunks of a broken upload behind."""
+        """Remove the bytes (a broken upload leaves chunks) before the record, which is what makes them known."""
         await self._files.delete_one({"_id": artifact_id})
         await self._chunks.delete_many({"files_id": artifact_id})
         await self._artifacts.delete_one({"_id": artifact_id, "complete": False})
