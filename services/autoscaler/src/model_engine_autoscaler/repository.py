@@ -1,8 +1,8 @@
 """Every query of the autoscaler. Its role on MongoDB is to find in `endpoints`, nothing else."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
-from model_engine_chassis.mongo import Database
 from model_engine_contracts.documents import ENDPOINTS, EndpointDocument
 
 _WITHOUT_HISTORY = {"revisions": 0, "outbox": 0}
@@ -11,7 +11,7 @@ _WITHOUT_HISTORY = {"revisions": 0, "outbox": 0}
 class EndpointRepository:
     """Reads endpoint documents."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Any) -> None:
         self._endpoints = database[ENDPOINTS]
 
     async def all(self) -> AsyncIterator[EndpointDocument]:
