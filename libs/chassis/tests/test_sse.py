@@ -33,7 +33,9 @@ def test_cuts_do_not_change_the_events(cuts: list[int]) -> None:
     assert seen == EVENTS
 
 
-@pytest.mark.parametrize("stream", [b"data: " + b"x" * 100, b"data: xxxxxxxxxx\n" * 10])
+@pytest.mark.parametrize(
+    "stream", [b"data: " + b"x" * 100, b"data: xxxxxxxxxx\n" * 10, b"data: " + b"x" * 100 + b"\n\n"]
+)
 def test_an_event_is_bounded(stream: bytes) -> None:
     with pytest.raises(EventTooLarge):
         SseParser(max_event_bytes=50).feed(stream)

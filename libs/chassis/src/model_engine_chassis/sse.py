@@ -64,7 +64,10 @@ class SseParser:
 
     def _check_size(self) -> None:
         if self._size + len(self._rest) > self._max_event_bytes:
-            raise EventTooLarge(f"an event is longer than {self._max_event_bytes} bytes")
+            raise self._too_large()
+
+    def _too_large(self) -> EventTooLarge:
+        return EventTooLarge(f"an event is longer than {self._max_event_bytes} bytes")
 
     def _take(self, line: bytes) -> None:
         field, _, value = line.partition(b":")
@@ -72,5 +75,7 @@ class SseParser:
             value = value.removeprefix(b" ")
             self._data.append(value)
             self._size += len(value) + 1
+            if self._size > self._max_event_bytes:
+                raise self._too_large()
         elif field == b"event":
             self._name = value.removeprefix(b" ")

@@ -45,15 +45,17 @@ class Feed:
         self._routes = routes
         self._directory = directory
         self._hold = hold
+        self.following = asyncio.Event()
+        """Set once events are followed: from then on no change is missed."""
 
     async def run(self) -> None:
         """Follow the events until cancelled. Redis is read once that has begun, so nothing falls between."""
-        started = asyncio.Event()
+        never = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
-                follow_events(self._nats, subjects=SUBJECTS, handler=self.handle, stop=asyncio.Event(), started=started)
+                follow_events(self._nats, subjects=SUBJECTS, handler=self.handle, stop=never, started=self.following)
             )
-            tasks.create_task(self._resync(started))
+            tasks.create_task(self._resync())
 
     async def handle(self, event: Event[Any]) -> None:
         """Take over one event."""
@@ -70,8 +72,8 @@ class Feed:
         self._directory.invalidate(endpoint_id)
         self._hold.notify(endpoint_id)
 
-    async def _resync(self, started: asyncio.Event) -> None:
-        await started.wait()
+    async def _resync(self) -> None:
+        await self.following.wait()
         failing = False
         while True:
             pause = INCOMPLETE_SECONDS

@@ -10,16 +10,27 @@ class _AnyObject(BaseModel):
 
 
 def is_json(text: bytes) -> bool:
-    """Whether `text` is one JSON value. Takes about 1 us per KiB."""
+    """Whether `text` is one JSON value, nested 200 levels deep at most. Takes about 1 us per KiB."""
     try:
         _AnyObject.model_validate_json(text)
     except ValidationError as error:
-        if error.errors(include_url=False, include_input=False, include_context=False)[0]["type"] != "json_invalid":
+        if _kind(error) != "json_invalid":
             return True  # JSON, though not an object
+        if is_nested_too_deeply(error):
+            return False
     else:
         return True
     try:
         json.loads(text)  # takes lone surrogates, which the fast parser refuses
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
     return True
+
+
+def is_nested_too_deeply(error: ValidationError) -> bool:
+    """Whether the parser gave up on nesting: Python's own parser must not try, it would exhaust the stack."""
+    return "recursion limit" in error.errors(include_url=False, include_input=False)[0]["msg"]
+
+
+def _kind(error: ValidationError) -> str:
+    return error.errors(include_url=False, include_input=False, include_context=False)[0]["type"]

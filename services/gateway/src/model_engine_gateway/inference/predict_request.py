@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from model_engine_contracts.api.tasks import SyncEndpointPredictV1Request
 from model_engine_gateway.errors import ApiError
+from model_engine_gateway.inference.json_text import is_nested_too_deeply
 
 _TARGET_SAFE = "/%?&=:@+$,;!*'()~-._"
 
@@ -76,11 +77,13 @@ def _read_fields(content_type: bytes | None, body: bytes) -> Any:
         raise _Problems([_not_an_object(body.decode("utf-8", "replace"))])
     try:
         fields: Any = _SKIMMED.model_validate_json(body)
-    except ValidationError:
+    except ValidationError as error:
+        if is_nested_too_deeply(error):
+            raise _Problems([_invalid_json(0, "nested too deeply")]) from error
         fields = _read_slowly(body)
     path = fields.destination_path
-    if path and (not path.startswith("/") or "#" in path):
-        message = "Value error, destination_path must be a path that starts with / and has no fragment"
+    if path and not (path.startswith("/") and path.isprintable() and "#" not in path):
+        message = "Value error, destination_path must start with / and hold neither control characters nor a fragment"
         raise _Problems([{"type": "value_error", "loc": ["body", "destination_path"], "msg": message, "input": path}])
     return fields
 
@@ -93,8 +96,6 @@ def _read_slowly(body: bytes) -> Any:
         raise _Problems([_invalid_json(error.pos, error.msg)]) from error
     except UnicodeDecodeError as error:
         raise _Problems([_invalid_json(error.start, "not UTF-8")]) from error
-    except RecursionError as error:
-        raise _Problems([_invalid_json(0, "nested too deeply")]) from error
     except ValueError as error:  # an integer beyond the interpreter's limit of digits
         raise _Problems([_invalid_json(0, str(error))]) from error
     if value is None:

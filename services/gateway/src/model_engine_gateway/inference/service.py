@@ -48,12 +48,13 @@ class Inference:
             head_timeout=settings.max_timeout_seconds,
             idle_timeout=settings.stream_idle_seconds,
         )
-        self._feed = Feed(nats, redis, self.routes, self.directory, self.hold)
+        self.feed = Feed(nats, redis, self.routes, self.directory, self.hold)
         intake = Intake(principals, self.directory, settings)
         dispatcher = Dispatcher(self.routes, self.directory, self.hold, demand, self.wakes, self._pool)
         gate = Gate(settings.max_predictions)
         self.sync_tasks = Route("sync", "POST", SyncTasks(intake, dispatcher, settings.max_response_bytes), gate)
-        self.streaming_tasks = Route("streaming", "POST", StreamingTasks(intake, dispatcher), gate)
+        self.streaming = StreamingTasks(intake, dispatcher)
+        self.streaming_tasks = Route("streaming", "POST", self.streaming, gate)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the route table, send wake-ups and reports until cancelled.
@@ -63,7 +64,7 @@ class Inference:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._feed.run())
+                tasks.create_task(self.feed.run())
                 tasks.create_task(self.wakes.run())
                 await stop.wait()
                 self.hold.close()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from model_engine_chassis.asgi_server import Receive, Scope, Send
 from model_engine_chassis.sse import EventTooLarge, SseEvent, SseParser
-from model_engine_chassis.upstream import Exchange, UpstreamError, UpstreamTimeout
+from model_engine_chassis.upstream import UpstreamError, UpstreamTimeout
 from model_engine_contracts.endpoint_states import EndpointType
 from model_engine_gateway.errors import ApiError
 from model_engine_gateway.inference import metrics
@@ -24,6 +24,7 @@ from model_engine_gateway.inference.sync_tasks import refusal
 
 TARGET = b"/stream"
 PING_SECONDS = 15.0
+MAX_EVENT_BYTES = 16 << 20
 ERROR_BYTES = 1 << 20
 
 _START = {
@@ -91,11 +92,11 @@ class StreamingTasks:
                 if not 200 <= exchange.status < 300:
                     body = await exchange.read(ERROR_BYTES)
                     raise StreamBroken(traceback_of(body), exchange.status)
-                parser = SseParser()
+                parser = SseParser(MAX_EVENT_BYTES)
                 async for piece in exchange.body():
                     if events := parser.feed(piece):
                         limit.reschedule(None)  # from the first event on only silence ends a stream
-                        await answer.send([_enveloped(event, exchange) for event in events])
+                        await _send_enveloped(events, exchange.status, answer)
         except (TimeoutError, UpstreamTimeout) as error:
             raise ApiError(408, TIMED_OUT, "request_timed_out") from error
         except NoAnswer as error:
@@ -106,14 +107,25 @@ class StreamingTasks:
             raise StreamBroken(f"The worker's stream broke off. ({error})", 502) from error
 
 
-def _enveloped(event: SseEvent, exchange: Exchange) -> bytes:
+async def _send_enveloped(events: list[SseEvent], status: int, answer: "EventAnswer") -> None:
+    """Send events in one write. Raises StreamBroken, after the events before it, where one of them says so."""
+    envelopes: list[bytes] = []
+    try:
+        for event in events:
+            envelopes.append(_enveloped(event, status))  # noqa: PERF401  # those before a broken one count
+    finally:
+        if envelopes:
+            await answer.send(envelopes)
+
+
+def _enveloped(event: SseEvent, status: int) -> bytes:
     """One event in its envelope. Raises StreamBroken for an error event and for data that is not JSON."""
     data = event.data.replace(b"\n", b" ")
     if event.name == b"error":
         raise _broken_by_worker(data)
     if not is_json(data):
         raise StreamBroken(f"The worker sent an event that is not JSON: {data[:200].decode('utf-8', 'replace')}", 500)
-    return success(data, exchange.status)
+    return success(data, status)
 
 
 def _broken_by_worker(data: bytes) -> StreamBroken:
