@@ -97,7 +97,7 @@ class History:
             checked = -1
             while True:
                 newest = await self._recent_position()
-                page = await self.read(owner, after, endpoint_id=endpoint_id, types=types)
+                page = await self.read(owner, after, PAGE, endpoint_id=endpoint_id, types=types)
                 for record in page:
                     yield record
                 if page:

@@ -20,6 +20,7 @@ from prometheus_client import Counter, Histogram
 from pydantic import ValidationError
 from pymongo import ASCENDING, DeleteOne, IndexModel, UpdateOne
 
+from model_engine_chassis import trace
 from model_engine_chassis.history_writer import HistoryWriter
 from model_engine_chassis.leases import Lease, LeaseStore, lead
 from model_engine_chassis.mongo import ensure_indexes
@@ -188,7 +189,8 @@ class OutboxRelay:
         """Publish in order up to the first that fails; how many succeeded. The sweep brings the others again."""
         for count, event in enumerate(events):
             try:
-                await self._publish(event)
+                with trace.use(event.traceparent):
+                    await self._publish(event)
             except Exception as error:  # noqa: BLE001  # whatever it is, the other documents' events must go on
                 _FAILED.inc()
                 log.warning("event not published, will be tried again", extra={"event": event.id, "error": repr(error)})
