@@ -1,45 +1,47 @@
-"""Consuming lifecycle events: FastStream with every guard for shared durables, an ordered consumer for followers."""
+"""Consuming lifecycle events from durables that replicas share: FastStream, with a guard for each of its traps."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import nats.errors
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
-from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 from prometheus_client import Counter
 from pydantic import ValidationError
 
 from model_engine_chassis import trace
+from model_engine_chassis.acknowledge import retry_later, settle, terminate
 from model_engine_chassis.nats_connection import connection_options
 from model_engine_chassis.retry import backoff
 from model_engine_chassis.settings_base import NatsSettings
+from model_engine_chassis.topology_ensure import ensure_topology
 from model_engine_contracts.events import Event, parse_event
-from model_engine_contracts.topology import EVENTS, ConsumerSpec
+from model_engine_contracts.topology import ConsumerSpec
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Event[Any]], Awaitable[None]]
 
-RETRY_BASE = 0.5
-RETRY_CAP = 60.0
-FETCH_SECONDS = 5.0
+FETCH_SECONDS = 2.0
+RESTORE_BASE = 0.5
+RESTORE_CAP = 5.0
 
 HANDLED = Counter("modelengine_events_handled", "Lifecycle events by how their handling ended.", ["durable", "outcome"])
+FAILED_FETCHES = Counter("modelengine_events_fetch_failures", "Requests for events that were refused.", ["durable"])
 
 
 def create_broker(settings: NatsSettings, name: str) -> NatsBroker:
-    """FastStream's broker on the one set of connection options."""
-    return NatsBroker(**connection_options(settings, name), logger=None)
+    """FastStream's broker on the one set of connection options. It stops for `drain_seconds` at most."""
+    return NatsBroker(**connection_options(settings, name), graceful_timeout=settings.drain_seconds, logger=None)
 
 
 def subscribe_events(broker: NatsBroker, spec: ConsumerSpec, handler: Handler, *, max_workers: int = 16) -> None:
-    """Let `handler` see every event of a durable that exists already, several at a time.
+    """Let `handler` see every event of a durable, several at a time, once `run_consumers` runs.
 
     A handler must be idempotent. When it raises, the event comes again after 0.5·2ⁿ seconds (with jitter, a minute at
     most) until the durable's `max_deliver`; an event that cannot be read is terminated. Both then are dead letters.
@@ -51,6 +53,7 @@ def subscribe_events(broker: NatsBroker, spec: ConsumerSpec, handler: Handler, *
         # One message per request: with larger batches an idle consumer stalls, and a slow handler blocks its batch.
         pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
         max_workers=max_workers,
+        # FastStream's own default drops a message at the first error of its handler.
         ack_policy=AckPolicy.MANUAL,
         decoder=_undecoded,
         title=spec.durable,
@@ -62,91 +65,91 @@ def subscribe_events(broker: NatsBroker, spec: ConsumerSpec, handler: Handler, *
     subscriber(consume)
 
 
+async def run_consumers(broker: NatsBroker, stop: asyncio.Event) -> None:
+    """Consume until `stop` is set, then let running handlers finish; one of the `serving` of `run_until`.
+
+    Streams and durables are made first, because FastStream would make a missing durable with its own configuration,
+    and again whenever they turn out to be lost.
+    """
+    client = await broker.connect()
+    js = client.jetstream()
+    try:
+        await _restore(js)
+        await broker.start()
+        for subscriber in broker.subscribers:
+            _guard(subscriber, js)
+        await stop.wait()
+    finally:
+        await broker.stop()
+
+
 async def _undecoded(message: Any) -> Any:
     """The event is read once, by its own model."""
     return message.body
 
 
-async def _handle(durable: str, handler: Handler, message: Any) -> None:
+async def _handle(durable: str, handler: Handler, message: Msg) -> None:
     try:
         event = parse_event(message.data)
     except ValidationError as error:
-        log.error("unreadable event rejected", extra={"subject": message.subject, "error": str(error)})
-        HANDLED.labels(durable, "rejected").inc()
-        await message.term()
+        log.error("unreadable event terminated", extra={"subject": message.subject, "error": str(error)})
+        HANDLED.labels(durable, "terminated").inc()
+        await settle(terminate(message, f"unreadable event: {error}"), durable)
         return
     with trace.use((message.headers or {}).get("traceparent") or event.traceparent):
         try:
             await handler(event)
+        except asyncio.CancelledError:
+            await settle(message.nak(), durable)
+            raise
         except Exception:
-            deliveries = message.metadata.num_delivered
-            delay = RETRY_BASE * 2 ** min(deliveries - 1, 20)
-            delay = min(RETRY_CAP, delay) + backoff(0, RETRY_BASE / 2)
-            log.exception("event handling failed", extra={"event": event.id, "type": event.type, "retry_in": delay})
+            log.exception("event handling failed", extra={"event": event.id, "type": event.type})
             HANDLED.labels(durable, "retried").inc()
-            # A plain nak would come back at once: the server's own backoff applies to lost acknowledgements only.
-            await message.nak(delay=delay)
+            await settle(retry_later(message), durable)
         else:
-            HANDLED.labels(durable, "handled").inc()
-            await message.ack()
+            HANDLED.labels(durable, "done").inc()
+            await settle(message.ack(), durable)
 
 
-async def follow_events(
-    nats_client: Nats,
-    *,
-    subjects: Sequence[str],
-    handler: Handler,
-    stop: asyncio.Event,
-    started: asyncio.Event | None = None,
-    start: Literal["new", "all"] = "new",
-) -> None:
-    """Let `handler` see every event of `subjects` in this very process, in order, until `stop` is set.
+def _guard(subscriber: Any, js: JetStreamContext) -> None:
+    """Slow down the requests of a subscriber that are refused, and restore what is missing.
 
-    An ordered consumer: it is the process's own, makes itself anew after a gap or a restart of the server, and goes on
-    where it was. `started` is set when the consumer exists, so that a reader who needs no gap can read the state after.
-    After the loss of the stream's data it starts again with what is new. Errors of `handler` are logged and skipped.
+    FastStream repeats a refused request at once: thousands a second, for ever, when the durable is gone.
     """
-    policy = DeliverPolicy.NEW if start == "new" else DeliverPolicy.ALL
+    durable = subscriber.config.durable_name
+    fetch = subscriber.subscription.fetch
+    failures = 0
+
+    async def guarded(batch: int, timeout: float) -> list[Msg]:
+        nonlocal failures
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        try:
+            messages: list[Msg] = await fetch(batch=batch, timeout=timeout)
+        except (nats.errors.Error, JetStreamError) as error:
+            if loop.time() < deadline - 0.1 * timeout:
+                FAILED_FETCHES.labels(durable).inc()
+                level = logging.DEBUG if failures else logging.WARNING
+                log.log(level, "events are not delivered", extra={"durable": durable, "error": repr(error)})
+                await asyncio.sleep(backoff(failures, RESTORE_BASE, RESTORE_CAP))
+                failures += 1
+                await _restore(js)
+            raise nats.errors.TimeoutError from error
+        failures = 0
+        return messages
+
+    subscriber.subscription.fetch = guarded
+
+
+async def _restore(js: JetStreamContext) -> None:
+    """Make the topology, however long NATS takes to answer. Raises TopologyConflict."""
     attempt = 0
-    while not stop.is_set():
+    while True:
         try:
-            subscription = await nats_client.jetstream().subscribe(
-                subjects[0] if len(subjects) == 1 else "",
-                stream=EVENTS.name,
-                ordered_consumer=True,
-                config=ConsumerConfig(
-                    deliver_policy=policy, filter_subjects=list(subjects) if len(subjects) > 1 else None
-                ),
-            )
-        except (nats.errors.Error, JetStreamError, TimeoutError) as error:
-            log.warning("event stream not readable", extra={"subjects": list(subjects), "error": repr(error)})
-            await asyncio.sleep(backoff(attempt, 0.2, 5.0))
+            await ensure_topology(js)
+        except (nats.errors.Error, JetStreamError) as error:
+            log.warning("streams and durables cannot be made", extra={"error": repr(error)})
+            await asyncio.sleep(backoff(attempt, RESTORE_BASE, RESTORE_CAP))
             attempt += 1
-            continue
-        attempt = 0
-        if started is not None:
-            started.set()
-        try:
-            await _follow(subscription, handler, stop)
-        finally:
-            await subscription.unsubscribe()
-
-
-async def _follow(subscription: Any, handler: Handler, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        try:
-            message: Msg = await subscription.next_msg(timeout=1.0)
-        except (nats.errors.TimeoutError, TimeoutError):
-            continue
-        except (nats.errors.Error, JetStreamError):
+        else:
             return
-        try:
-            event = parse_event(message.data)
-        except ValidationError as error:
-            log.error("unreadable event skipped", extra={"subject": message.subject, "error": str(error)})
-            continue
-        with trace.use((message.headers or {}).get("traceparent") or event.traceparent):
-            try:
-                await handler(event)
-            except Exception:
-                log.exception("event handling failed", extra={"event": event.id, "type": event.type})

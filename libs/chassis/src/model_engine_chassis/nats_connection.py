@@ -4,6 +4,7 @@ The client gives up after a number of attempts by default and then blocks the ev
 """
 
 import logging
+import random
 from typing import Any
 
 import nats
@@ -14,26 +15,35 @@ from model_engine_chassis.settings_base import NatsSettings
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
+RECONNECT_SECONDS = 0.25
 PENDING_BYTES = 32 << 20
 
 
 def connection_options(settings: NatsSettings, name: str) -> dict[str, Any]:
-    """Options of every connection: endless reconnects with jitter, pings, bounded buffers, events in the log."""
+    """Options of every connection: endless reconnects, pings, a bounded buffer, events in the log.
+
+    The pause between attempts differs by process, so that not all of them knock at once. An outage is one line in the
+    log for each kind of error, not one for each attempt.
+    """
+    reported: set[str] = set()
 
     async def on_disconnect() -> None:
         log.warning("NATS connection lost", extra={"connection": name})
 
     async def on_reconnect() -> None:
+        reported.clear()
         log.info("NATS connection restored", extra={"connection": name})
 
     async def on_error(error: Exception) -> None:
-        log.warning("NATS error", extra={"connection": name, "error": str(error) or repr(error)})
+        level = logging.DEBUG if type(error).__name__ in reported else logging.WARNING
+        reported.add(type(error).__name__)
+        log.log(level, "NATS error", extra={"connection": name, "error": str(error) or repr(error)})
 
     options: dict[str, Any] = {
         "servers": [url.strip() for url in settings.nats_url.split(",")],
         "name": f"{name}/{settings.instance_id}",
         "max_reconnect_attempts": -1,
-        "reconnect_time_wait": 0.25,
+        "reconnect_time_wait": RECONNECT_SECONDS * random.uniform(0.75, 1.25),  # noqa: S311  # jitter, not a secret
         "connect_timeout": CONNECT_SECONDS,
         "ping_interval": 10,
         "max_outstanding_pings": 2,

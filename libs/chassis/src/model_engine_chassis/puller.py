@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from prometheus_client import Counter, Gauge, Histogram
 
 from model_engine_chassis import trace
-from model_engine_chassis.acknowledge import retry_later, terminate
+from model_engine_chassis.acknowledge import retry_later, settle, terminate
 from model_engine_chassis.retry import backoff
 
 log = logging.getLogger(__name__)
@@ -244,11 +244,7 @@ class Puller:
             await self._settle(message.ack(), "done")
 
     async def _settle(self, acknowledgement: Awaitable[object], outcome: str) -> None:
-        """What cannot be sent now is sent by nobody: the message comes again after `ack_wait`."""
-        try:
-            await acknowledgement
-        except nats.errors.Error as error:
-            log.warning("%s: acknowledgement not sent: %r", self.durable, error)
+        await settle(acknowledgement, self.durable)
         self._outcomes[outcome].inc()
 
     async def _keep_running_messages(self) -> None:
@@ -258,14 +254,8 @@ class Puller:
             await asyncio.sleep(self._ack_wait / 3)
             for task, message in list(self._running.items()):
                 if task in earlier and not task.done() and self._nats.is_connected:
-                    await self._signal_progress(message)
+                    await settle(message.in_progress(), self.durable)
             earlier = set(self._running)
-
-    async def _signal_progress(self, message: Msg) -> None:
-        try:
-            await message.in_progress()
-        except nats.errors.Error as error:
-            log.warning("%s: in-progress signal not sent: %r", self.durable, error)
 
     async def _finish_running(self) -> None:
         if self._running:

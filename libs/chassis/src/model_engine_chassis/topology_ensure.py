@@ -24,6 +24,14 @@ log = logging.getLogger(__name__)
 
 STREAM_NAME_IN_USE = 10058
 
+IMMUTABLE = ("retention", "storage")
+RULES = ("subjects", "discard", "discard_new_per_subject", "allow_msg_ttl", "allow_direct", "description")
+LIMITS = ("max_age", "max_bytes", "max_msgs_per_subject", "max_msg_size", "max_consumers", "duplicate_window")
+
+
+class TopologyConflict(Exception):
+    """A stream of this name is of another kind, and the server cannot change it."""
+
 
 def stream_config(spec: StreamSpec) -> StreamConfig:
     """The server's form of a stream."""
@@ -67,7 +75,9 @@ def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
 async def ensure_topology(js: JetStreamContext) -> None:
     """Make or update every stream and every service's durable. Safe to repeat and to run in several processes at once.
 
-    Raises nats.js.errors.Error when the server refuses or does not answer.
+    A limit that is wider on the server than in the topology is kept: an older release that starts once more, or this
+    one after an operator raised a limit, must not delete what was stored within it. Raises TopologyConflict, or
+    nats.js.errors.Error when the server refuses or does not answer.
     """
     for stream in STREAMS:
         await _ensure_stream(js, stream)
@@ -78,39 +88,47 @@ async def ensure_topology(js: JetStreamContext) -> None:
 async def _ensure_stream(js: JetStreamContext, spec: StreamSpec) -> None:
     wanted = stream_config(spec)
     try:
-        present = (await js.stream_info(spec.name)).config
+        live = (await js.stream_info(spec.name)).config
     except NotFoundError:
-        try:
-            await js.add_stream(wanted)
-        except APIError as error:
-            if error.err_code != STREAM_NAME_IN_USE:
-                raise
-            # Another process made it in between; the next pass compares.
-            await _ensure_stream(js, spec)
-        return
-    if differing := _differences(wanted, present):
-        # What an operator raised by hand (replicas) stays; what the topology defines is put right.
-        await js.update_stream(present.evolve(**differing))
-        log.warning("stream brought up to date", extra={"stream": spec.name, "fields": sorted(differing)})
+        live = await _make_stream(js, wanted)
+    for name in IMMUTABLE:
+        want, have = getattr(wanted, name), getattr(live, name)
+        if want != have:
+            raise TopologyConflict(
+                f"stream {spec.name} has {name} {have!r}, which cannot become {want!r}. Delete the stream while no "
+                "service runs; it is made again, and filled again from MongoDB."
+            )
+    if changes := stream_changes(wanted, live):
+        before = {name: getattr(live, name) for name in changes}
+        await js.update_stream(live.evolve(**changes))
+        log.warning("stream updated", extra={"stream": spec.name, "before": before, "after": changes})
 
 
-def _differences(wanted: StreamConfig, present: StreamConfig) -> dict[str, Any]:
-    ours = [
-        "subjects",
-        "max_age",
-        "max_bytes",
-        "max_msgs_per_subject",
-        "max_msg_size",
-        "max_consumers",
-        "duplicate_window",
-        "discard",
-        "discard_new_per_subject",
-        "allow_msg_ttl",
-        "allow_direct",
-        "description",
-    ]
-    pairs = {name: (getattr(wanted, name), getattr(present, name)) for name in ours}
-    return {name: want for name, (want, have) in pairs.items() if (want or None) != (have or None)}
+async def _make_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamConfig:
+    """The configuration that the stream has then: another process may have made it at the same time."""
+    try:
+        return (await js.add_stream(wanted)).config
+    except APIError as error:
+        if error.err_code != STREAM_NAME_IN_USE:
+            raise
+    return (await js.stream_info(str(wanted.name))).config
+
+
+def stream_changes(wanted: StreamConfig, live: StreamConfig) -> dict[str, Any]:
+    """The fields to change on the server, with their new values. Limits are widened only."""
+    changes = {name: getattr(wanted, name) for name in RULES if getattr(wanted, name) != getattr(live, name)}
+    for name in LIMITS:
+        want, have = getattr(wanted, name), getattr(live, name)
+        if _wider(want, have):
+            changes[name] = want
+    return changes
+
+
+def _wider(want: float, have: float | None) -> bool:
+    """Whether a limit admits more than another; nothing, 0 and -1 are no limit."""
+    if not have or have < 0:
+        return False
+    return want <= 0 or want > have
 
 
 async def ensure_consumer(js: JetStreamContext, spec: ConsumerSpec) -> None:

@@ -15,7 +15,7 @@ from model_engine_autoscaler.handlers import on_demand, on_endpoint_event, on_ob
 from model_engine_autoscaler.repository import EndpointRepository
 from model_engine_autoscaler.scaler import Scaler
 from model_engine_autoscaler.settings import AutoscalerSettings
-from model_engine_chassis.consume import follow_events
+from model_engine_chassis.follow import follow_events
 from model_engine_chassis.health import Health, serve_health
 from model_engine_chassis.leases import Lease, LeaseStore, lead
 from model_engine_chassis.lifecycle import run_until

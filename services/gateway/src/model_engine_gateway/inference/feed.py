@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from model_engine_chassis.consume import follow_events
+from model_engine_chassis.follow import follow_events
 from model_engine_contracts.events import EndpointDeleted, EndpointObserved, Event
 from model_engine_contracts.observed import OBSERVED_COMPLETE, OBSERVED_PREFIX
 from model_engine_contracts.subjects import facts, history
