@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query
 
 from model_engine_contracts.api.tasks import SyncEndpointPredictV1Request
 from model_engine_gateway.errors import ApiError
-from model_engine_gateway.inference.predict_request import read_predict_request
+from model_engine_gateway.inference.predict_request import ASYNC, read_predict_request, target_of
 
 QUERY = b"model_endpoint_id=end_1"
 JSON = {b"content-type": b"application/json"}
@@ -75,7 +75,13 @@ def test_what_the_gateway_needs_is_read() -> None:
     request = read_predict_request(b"a=1&model_endpoint_id=end%5F9", JSON, body)
     assert request.endpoint_id == "end_9"
     assert (request.timeout_seconds, request.num_retries) == (2.5, 3)
-    assert request.target == b"/v1/%C3%A9%20x?y=%2F"
+    assert target_of(request, b"/predict") == b"/v1/%C3%A9%20x?y=%2F"
+
+
+def test_async_tasks_know_no_deadline() -> None:
+    request = read_predict_request(QUERY, JSON, b'{"timeout_seconds": "never", "num_retries": -1}', ASYNC)
+    assert (request.timeout_seconds, request.num_retries) == (None, None)
+    assert target_of(request, b"/predict") == b"/predict"
 
 
 @pytest.mark.parametrize(

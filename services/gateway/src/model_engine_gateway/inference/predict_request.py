@@ -11,37 +11,41 @@ from urllib.parse import parse_qs, quote
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from model_engine_contracts.api.tasks import SyncEndpointPredictV1Request
+from model_engine_contracts.api.tasks import EndpointPredictV1Request, SyncEndpointPredictV1Request
 from model_engine_gateway.errors import ApiError
 from model_engine_gateway.inference.json_text import is_nested_too_deeply
 
 _TARGET_SAFE = "/%?&=:@+$,;!*'()~-._"
 
 
-def _without_args() -> type[BaseModel]:
+def _without_args(model: type[BaseModel]) -> type[BaseModel]:
     fields: dict[str, Any] = {
-        name: (field.annotation, field)
-        for name, field in SyncEndpointPredictV1Request.model_fields.items()
-        if name != "args"
+        name: (field.annotation, field) for name, field in model.model_fields.items() if name != "args"
     }
-    return create_model("SyncEndpointPredictV1Request", **fields)
+    return create_model(model.__name__, **fields)
 
 
-_SKIMMED = _without_args()
+SYNC = _without_args(SyncEndpointPredictV1Request)
+"""What sync and streaming calls may say."""
+
+ASYNC = _without_args(EndpointPredictV1Request)
+"""What async tasks may say: deadline and retries are none of their fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """A valid request. `body` is JSON as it came; times in seconds; `target` overrides the worker's route."""
+    """A valid request. `body` is JSON as it came; times in seconds; `destination_path` overrides the route."""
 
     endpoint_id: str
     body: bytes
-    target: bytes | None = None
+    destination_path: str | None = None
     timeout_seconds: float | None = None
     num_retries: int | None = None
 
 
-def read_predict_request(query: bytes, headers: Mapping[bytes, bytes], body: bytes) -> PredictRequest:
+def read_predict_request(
+    query: bytes, headers: Mapping[bytes, bytes], body: bytes, model: type[BaseModel] = SYNC
+) -> PredictRequest:
     """Check query and body. Raises ApiError 422 that names every wrong field."""
     problems: list[dict[str, Any]] = []
     endpoint_id = parse_qs(query.decode("latin-1")).get("model_endpoint_id", [None])[-1]
@@ -51,19 +55,24 @@ def read_predict_request(query: bytes, headers: Mapping[bytes, bytes], body: byt
         )
     fields: Any = None
     try:
-        fields = _read_fields(headers.get(b"content-type"), body)
+        fields = _read_fields(headers.get(b"content-type"), body, model)
     except _Problems as error:
         problems += error.problems
     if problems or endpoint_id is None:
         raise ApiError(422, problems, "invalid_request")
-    path = fields.destination_path
     return PredictRequest(
         endpoint_id=endpoint_id,
         body=body,
-        target=quote(path, safe=_TARGET_SAFE).encode() if path else None,
-        timeout_seconds=fields.timeout_seconds,
-        num_retries=fields.num_retries,
+        destination_path=fields.destination_path or None,
+        timeout_seconds=getattr(fields, "timeout_seconds", None),
+        num_retries=getattr(fields, "num_retries", None),
     )
+
+
+def target_of(request: PredictRequest, default: bytes) -> bytes:
+    """The path at the worker as it stands in the request line."""
+    path = request.destination_path
+    return quote(path, safe=_TARGET_SAFE).encode() if path else default
 
 
 class _Problems(Exception):
@@ -72,15 +81,15 @@ class _Problems(Exception):
         self.problems = problems
 
 
-def _read_fields(content_type: bytes | None, body: bytes) -> Any:
+def _read_fields(content_type: bytes | None, body: bytes, model: type[BaseModel]) -> Any:
     if not _is_json(content_type):
         raise _Problems([_not_an_object(body.decode("utf-8", "replace"))])
     try:
-        fields: Any = _SKIMMED.model_validate_json(body)
+        fields: Any = model.model_validate_json(body)
     except ValidationError as error:
         if is_nested_too_deeply(error):
             raise _Problems([_invalid_json(0, "nested too deeply")]) from error
-        fields = _read_slowly(body)
+        fields = _read_slowly(body, model)
     path = fields.destination_path
     if path and not (path.startswith("/") and path.isprintable() and "#" not in path):
         message = "Value error, destination_path must start with / and hold neither control characters nor a fragment"
@@ -88,7 +97,7 @@ def _read_fields(content_type: bytes | None, body: bytes) -> Any:
     return fields
 
 
-def _read_slowly(body: bytes) -> Any:
+def _read_slowly(body: bytes, model: type[BaseModel]) -> Any:
     """Read with Python's parser, which names offsets and takes the lone surrogates that the fast one refuses."""
     try:
         value = json.loads(body.decode()) if body.strip() else None
@@ -103,7 +112,7 @@ def _read_slowly(body: bytes) -> Any:
     if not isinstance(value, dict):
         raise _Problems([_not_an_object(value)])
     try:
-        return _SKIMMED.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as error:
         raise _Problems(
             [

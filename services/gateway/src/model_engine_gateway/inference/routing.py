@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
+from pydantic import BaseModel
+
 from model_engine_chassis import trace
 from model_engine_chassis.asgi_server import Receive, Scope, Send
 from model_engine_contracts.endpoint_states import EndpointType
@@ -15,7 +17,12 @@ from model_engine_gateway.inference import metrics
 from model_engine_gateway.inference.asgi import ClientGone, headers_of, read_body, respond, respond_error
 from model_engine_gateway.inference.directory import EndpointDirectory, EndpointInfo
 from model_engine_gateway.inference.dispatch import DEFAULT_ATTEMPT_SECONDS, DEFAULT_RETRIES, Call
-from model_engine_gateway.inference.predict_request import PredictRequest, read_predict_request
+from model_engine_gateway.inference.predict_request import (
+    SYNC,
+    PredictRequest,
+    read_predict_request,
+    target_of,
+)
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.principals import Principal
 
@@ -101,14 +108,24 @@ class Intake:
         self._directory = directory
         self._settings = settings
 
-    async def read(self, scope: Scope, receive: Receive) -> tuple[Principal, PredictRequest, EndpointInfo]:
+    async def read(
+        self, scope: Scope, receive: Receive, model: type[BaseModel], max_bytes: int
+    ) -> tuple[Principal, PredictRequest, EndpointInfo]:
         """The caller, its valid request and the endpoint it may call. Raises ApiError and ClientGone."""
         headers = headers_of(scope)
         principal = await self._principals.authenticate(headers.get(b"authorization"))
-        settings = self._settings
-        body = await read_body(headers, receive, settings.max_request_bytes, settings.body_timeout_seconds)
-        request = read_predict_request(scope["query_string"], headers, body)
+        body = await read_body(headers, receive, max_bytes, self._settings.body_timeout_seconds)
+        request = read_predict_request(scope["query_string"], headers, body, model)
         return principal, request, await self._directory.find(request.endpoint_id, principal.owner)
+
+    async def read_call(self, scope: Scope, receive: Receive) -> tuple[PredictRequest, EndpointInfo]:
+        """The request of a sync or streaming call. Raises ApiError and ClientGone."""
+        _, request, endpoint = await self.read(scope, receive, SYNC, self._settings.max_request_bytes)
+        return request, endpoint
+
+    async def authenticate(self, scope: Scope) -> Principal:
+        """The caller of a request without a body. Raises ApiError."""
+        return await self._principals.authenticate(headers_of(scope).get(b"authorization"))
 
     def call(self, request: PredictRequest, default_target: bytes) -> Call:
         """The request as it goes to a worker. A caller's timeout is a real deadline, else attempts are bounded."""
@@ -116,7 +133,7 @@ class Intake:
         seconds = settings.request_timeout_seconds if given is None else min(given, settings.max_timeout_seconds)
         return Call(
             endpoint_id=request.endpoint_id,
-            target=request.target or default_target,
+            target=target_of(request, default_target),
             headers=_upstream_headers(),
             body=request.body,
             deadline=monotonic() + seconds,

@@ -30,7 +30,7 @@ class SyncTasks:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Serve one request; returns the HTTP status. Raises ApiError and ClientGone."""
-        _, request, endpoint = await self._intake.read(scope, receive)
+        request, endpoint = await self._intake.read_call(scope, receive)
         require_type(endpoint, (EndpointType.SYNC, EndpointType.STREAMING), "does not serve sync tasks")
         async with until_client_gone(receive):
             body = await self._predict(self._intake.call(request, TARGET))
