@@ -7,7 +7,7 @@ visible, nothing appears below it, so a reader that remembers its last position 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ class History:
         *,
         endpoint_id: str | None = None,
         types: Collection[str] | None = None,
-    ) -> AsyncIterator[HistoryRecord]:
+    ) -> AsyncGenerator[HistoryRecord, None]:
         """The owner's events after position `after`, then each new one as it appears; never ends by itself.
 
         A poke brings a new event at once; without one it is found within about two seconds. Close the iterator
