@@ -3,8 +3,9 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -13,7 +14,8 @@ from model_engine_chassis.asgi_server import Receive, Scope, Send, listen, serve
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
-Check = Callable[[], Awaitable[object]]
+Check = Callable[[], Any]
+"""Returns an awaitable. Not typed so, because the Redis client shares the types of its commands with its sync client."""
 
 
 @dataclass(slots=True)
