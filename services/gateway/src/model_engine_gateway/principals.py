@@ -77,7 +77,7 @@ class Principals:
             if time.monotonic() - self._confirmed_at > GRACE_SECONDS and not self._broadcasts_arrive():
                 raise _unavailable()
             return principal
-        scheme, key = _credentials(authorization)
+        scheme, key = read_credentials(authorization)
         if not key:
             raise _unauthenticated("Could not authenticate user", scheme)
         try:
@@ -121,7 +121,7 @@ class Principals:
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _credentials(authorization: bytes) -> tuple[str, str]:
+def read_credentials(authorization: bytes) -> tuple[str, str]:
     """Scheme and key of a header: Basic with the key as user name, or Bearer. Raises ApiError."""
     scheme, _, value = authorization.decode("latin-1").strip().partition(" ")
     value = value.strip()
@@ -138,6 +138,15 @@ def _credentials(authorization: bytes) -> tuple[str, str]:
                 raise _unauthenticated("Not authenticated", "Basic")
             return "Basic", user
     raise _unauthenticated("No authentication was passed in", "Bearer")
+
+
+def check_admin(authorization: bytes | None, admin_token: str) -> None:
+    """Let only the administrator's token in, by either scheme. Raises ApiError 401."""
+    if authorization is None:
+        raise _unauthenticated("No authentication was passed in", "Bearer")
+    scheme, token = read_credentials(authorization)
+    if not secrets.compare_digest(token.encode(), admin_token.encode()):
+        raise _unauthenticated("Could not authenticate user", scheme)
 
 
 def _unauthenticated(detail: str, scheme: str) -> ApiError:

@@ -9,9 +9,10 @@ from model_engine_chassis.settings_base import (
     RedisSettings,
     ServiceSettings,
 )
+from model_engine_gateway.inference.settings import InferenceSettings
 
 
-class GatewaySettings(NatsSettings, MongoSettings, RedisSettings, HealthSettings, ServiceSettings):
+class GatewaySettings(InferenceSettings, NatsSettings, MongoSettings, RedisSettings, HealthSettings, ServiceSettings):
     """Sizes in bytes, times in seconds."""
 
     host: str = Field(default="127.0.0.1", description="address of the REST API")
@@ -19,7 +20,7 @@ class GatewaySettings(NatsSettings, MongoSettings, RedisSettings, HealthSettings
     reuse_port: bool = Field(default=False, description="let several gateways of this machine share the port")
     admin_token: str = Field(min_length=16, description="token that opens /v1/admin routes")
     artifact_url_secret: str = Field(min_length=16, description="secret that signs the addresses of artifacts")
-    max_in_flight: int = Field(default=500, gt=0, description="requests at once; beyond that 429")
-    max_event_streams: int = Field(default=1000, gt=0, description="open event and log streams; beyond that 429")
+    max_in_flight: int = Field(default=500, gt=0, description="control requests at once; beyond: 429")
+    max_event_streams: int = Field(default=1000, gt=0, description="open event and log streams; beyond: 429")
     max_body_bytes: int = Field(default=1 << 20, gt=0, description="largest body of a control request")
     max_artifact_bytes: int = Field(default=2 << 30, gt=0, description="largest artifact")
