@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 Check = Callable[[], Any]
-"""Returns an awaitable. Not typed so, because the Redis client shares the types of its commands with its sync client."""
+"""Returns an awaitable. Not typed so, because the Redis client types its commands as awaitable or not."""
 
 
 @dataclass(slots=True)
