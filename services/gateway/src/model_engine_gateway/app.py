@@ -132,13 +132,13 @@ class Gateway:
         self.started.set()
         await run_until(
             stop,
+            serve_health(health, settings.health_host, settings.health_port, stop),
             principals.run(),
             inference.run(stop),
             follow_events(nats_client, subjects=[f"{HISTORY_ROOT}.>"], handler=poke, stop=stop),
             _sweep_artifacts(artifacts),
             serving=(
                 serve_asgi(edge, listener, stop, drain_seconds=settings.drain_seconds),
-                serve_health(health, settings.health_host, settings.health_port, stop),
                 run_consumers(broker, stop),
                 relay.run(stop),
                 _close_on(stop, health, streams),
