@@ -68,6 +68,7 @@ def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
         ack_wait=spec.ack_wait,
         max_deliver=spec.max_deliver,
         max_ack_pending=spec.max_ack_pending,
+        # Requests of all workers together. The server refuses to change it later, so a new value needs a new durable.
         max_waiting=2048,
     )
 
