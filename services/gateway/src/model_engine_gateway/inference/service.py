@@ -21,7 +21,7 @@ from model_engine_gateway.inference.wakes import Wakes
 class Inference:
     """`sync_tasks` and `streaming_tasks` are ASGI callables; they serve while `run` runs.
 
-    `load_endpoint` reads an endpoint's document from the primary. `directory` and `wakes` serve async tasks too.
+    `load_endpoint` reads an endpoint's document from the primary. `intake` and `wakes` serve async tasks too.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Inference:
             idle_timeout=settings.stream_idle_seconds,
         )
         self.feed = Feed(nats, redis, self.routes, self.directory, self.hold)
-        intake = Intake(principals, self.directory, settings)
+        self.intake = Intake(principals, self.directory, settings)
         dispatcher = Dispatcher(self.routes, self.directory, self.hold, demand, self.wakes, self._pool)
         gate = Gate(settings.max_predictions)
-        self.sync_tasks = Route("sync", "POST", SyncTasks(intake, dispatcher, settings.max_response_bytes), gate)
-        self.streaming = StreamingTasks(intake, dispatcher)
+        self.sync_tasks = Route("sync", "POST", SyncTasks(self.intake, dispatcher, settings.max_response_bytes), gate)
+        self.streaming = StreamingTasks(self.intake, dispatcher)
         self.streaming_tasks = Route("streaming", "POST", self.streaming, gate)
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -1,0 +1,1 @@
+"""Async tasks: durable once accepted, delivered to workers, ended exactly once."""

@@ -1,0 +1,237 @@
+"""The collection `tasks`: every query.
+
+A task is `open` until it ends, and `unpublished` until its message's sequence is known; both fields are absent
+otherwise, so the indexes below hold only the tasks that work is left for.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo import ASCENDING, IndexModel, InsertOne, UpdateOne
+
+from model_engine_chassis.outbox import outbox_entry
+from model_engine_contracts.documents import ENDPOINTS
+from model_engine_contracts.envelope import Event, new_event
+from model_engine_gateway.events import SOURCE
+from model_engine_gateway.tasks.states import TaskState
+from model_engine_gateway.tasks.task import Finish, Publication, Start, Task
+
+TASKS = "tasks"
+
+TASK_INDEXES = (
+    IndexModel(
+        [("open", ASCENDING), ("endpoint_id", ASCENDING), ("sequence", ASCENDING)],
+        name="open",
+        partialFilterExpression={"open": True},
+    ),
+    IndexModel([("expires_at", ASCENDING)], name="expiry", partialFilterExpression={"open": True}),
+    IndexModel([("queued_at", ASCENDING)], name="unpublished", partialFilterExpression={"unpublished": True}),
+    IndexModel([("delete_at", ASCENDING)], name="retention", sparse=True, expireAfterSeconds=0),
+)
+
+_TASK_FIELDS = {
+    "endpoint_id": 1,
+    "owner": 1,
+    "request": 1,
+    "destination_path": 1,
+    "submitted_at": 1,
+    "expires_at": 1,
+    "timeout_seconds": 1,
+    "traceparent": 1,
+    "attempt": 1,
+    "sequence": 1,
+}
+_KEPT_FOR_REPLAY = (TaskState.FAILURE,)
+
+
+class TaskRepository:
+    """Reads and writes tasks. `retention` is how long a finished one is kept."""
+
+    def __init__(self, database: Any, retention: timedelta) -> None:
+        self._tasks = database[TASKS]
+        self._endpoints = database[ENDPOINTS]
+        self._retention = retention
+
+    # --- the way of one task ----------------------------------------------------------------------------------------
+
+    async def insert(self, tasks: Sequence[Task]) -> None:
+        """Store new tasks; when this returns they are durable."""
+        await self._tasks.bulk_write([InsertOne(_document(task)) for task in tasks], ordered=False)
+
+    async def record_publications(self, published: Sequence[Publication], stream: str) -> None:
+        """Remember where in the queue these tasks are. What ended meanwhile, or has a newer attempt, is left alone."""
+        await self._tasks.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": task_id, "open": True, "attempt": attempt},
+                    {
+                        "$set": {"sequence": sequence, "stream": stream},
+                        "$unset": {"unpublished": ""},
+                    },
+                )
+                for task_id, attempt, sequence in published
+            ],
+            ordered=False,
+        )
+
+    async def apply(self, effects: Sequence[Start | Finish]) -> None:
+        """Apply reports; those that come too late change nothing, and neither does repeating one."""
+        history = await self._history(effects)
+        writes = [
+            _start(effect) if isinstance(effect, Start) else self._finish(effect, history.get(effect.task_id))
+            for effect in effects
+        ]
+        if writes:
+            await self._tasks.bulk_write(writes, ordered=False)
+
+    async def find(self, task_id: str, owner: str) -> dict[str, Any] | None:
+        """What clients may read of a task, if it is this owner's."""
+        projection = {"state": 1, "result": 1, "error": 1, "traceback": 1, "status_code": 1}
+        found: dict[str, Any] | None = await self._tasks.find_one({"_id": task_id, "owner": owner}, projection)
+        return found
+
+    async def find_open(self, query: dict[str, Any]) -> Task | None:
+        """One open task."""
+        found = await self._tasks.find_one({**query, "open": True}, _TASK_FIELDS)
+        return None if found is None else _task(found)
+
+    # --- what the sweep looks for -----------------------------------------------------------------------------------
+
+    async def unpublished(self, before: datetime, limit: int) -> list[Task]:
+        """Tasks whose publication has been unknown since before this moment, oldest first."""
+        cursor = self._tasks.find({"unpublished": True, "queued_at": {"$lt": before}}, _TASK_FIELDS)
+        return [_task(found) async for found in cursor.sort("queued_at", ASCENDING).limit(limit)]
+
+    async def expired(self, before: datetime, limit: int) -> list[Task]:
+        """Tasks that nobody started and whose time was over before this moment."""
+        query = {"open": True, "expires_at": {"$lt": before}, "state": TaskState.QUEUED}
+        return [_task(found) async for found in self._tasks.find(query, _TASK_FIELDS).limit(limit)]
+
+    async def requeue_foreign(self, stream: str, queued_at: datetime) -> int:
+        """Every open task that was published to an earlier stream is to be published again, as a new attempt.
+
+        `queued_at` says since when: in the past, the sweep does it at once.
+        """
+        result = await self._tasks.update_many(
+            {"open": True, "sequence": {"$ne": None}, "stream": {"$ne": stream}}, _requeue(queued_at)
+        )
+        return int(result.modified_count)
+
+    async def requeue(self, tasks: Iterable[Task], queued_at: datetime) -> int:
+        """These tasks have no live message: publish them again, as a new attempt. Returns how many were open still."""
+        writes = [
+            UpdateOne(
+                {"_id": task.id, "open": True, "attempt": task.attempt, "sequence": task.sequence}, _requeue(queued_at)
+            )
+            for task in tasks
+        ]
+        if not writes:
+            return 0
+        return int((await self._tasks.bulk_write(writes, ordered=False)).modified_count)
+
+    async def open_endpoints(self) -> list[str]:
+        """The endpoints that have open tasks."""
+        return [str(endpoint_id) for endpoint_id in await self._tasks.distinct("endpoint_id", {"open": True})]
+
+    async def leaving(self, endpoint_ids: Sequence[str]) -> set[str]:
+        """Those of these endpoints that are being deleted or gone."""
+        query = {"_id": {"$in": list(endpoint_ids)}, "deletion_requested": False, "tombstone": False}
+        staying = {str(found["_id"]) async for found in self._endpoints.find(query, {"_id": 1})}
+        return set(endpoint_ids) - staying
+
+    async def open_tasks(self, endpoint_id: str, limit: int) -> list[Task]:
+        """Open tasks of an endpoint."""
+        query = {"open": True, "endpoint_id": endpoint_id}
+        return [_task(found) async for found in self._tasks.find(query, _TASK_FIELDS).limit(limit)]
+
+    async def published_counts(self) -> dict[str, int]:
+        """How many open tasks of each endpoint should have a message in its queue."""
+        pipeline = [
+            {"$match": {"open": True, "sequence": {"$gt": 0}}},
+            {"$group": {"_id": "$endpoint_id", "count": {"$sum": 1}}},
+        ]
+        return {str(found["_id"]): int(found["count"]) async for found in self._tasks.aggregate(pipeline)}
+
+    async def published(self, endpoint_id: str, after: int, limit: int) -> AsyncIterator[Task]:
+        """Open tasks of an endpoint in the order of its queue, from sequence `after` on."""
+        query = {"open": True, "endpoint_id": endpoint_id, "sequence": {"$gt": after}}
+        async for found in self._tasks.find(query, _TASK_FIELDS).sort("sequence", ASCENDING).limit(limit):
+            yield _task(found)
+
+    # --- helpers ----------------------------------------------------------------------------------------------------
+
+    async def _history(self, effects: Sequence[Start | Finish]) -> dict[str, Event[Any]]:
+        """What the effects tell the owners of their tasks, in the traces of the tasks."""
+        told = {effect.task_id: effect.history for effect in effects if isinstance(effect, Finish) and effect.history}
+        if not told:
+            return {}
+        events: dict[str, Event[Any]] = {}
+        async for found in self._tasks.find({"_id": {"$in": list(told)}}, {"owner": 1, "traceparent": 1}):
+            data: Any = told[found["_id"]]
+            events[found["_id"]] = new_event(
+                data, source=SOURCE, owner=found["owner"], traceparent=found["traceparent"]
+            )
+        return events
+
+    def _finish(self, effect: Finish, event: Event[Any] | None) -> UpdateOne:
+        query: dict[str, Any] = {"_id": effect.task_id, "open": True}
+        if effect.attempt is not None:
+            query["attempt"] = effect.attempt
+        fields = {
+            "state": effect.state,
+            "finished_at": effect.at,
+            "delete_at": effect.at + self._retention,
+            "result": effect.result,
+            "status_code": effect.status_code,
+            "error": effect.error,
+            "traceback": effect.traceback,
+        }
+        dropped = {"open": "", "unpublished": ""}
+        if effect.state not in _KEPT_FOR_REPLAY:
+            dropped["request"] = ""
+        update: dict[str, Any] = {
+            "$set": {name: value for name, value in fields.items() if value is not None},
+            "$unset": dropped,
+            "$inc": {"version": 1},
+        }
+        if event is not None:
+            update["$push"] = {"outbox": outbox_entry(event)}
+        return UpdateOne(query, update)
+
+
+def _start(effect: Start) -> UpdateOne:
+    query = {"_id": effect.task_id, "open": True, "attempt": effect.attempt, "state": TaskState.QUEUED}
+    return UpdateOne(query, {"$set": {"state": TaskState.STARTED}})
+
+
+def _requeue(queued_at: datetime) -> dict[str, Any]:
+    return {
+        "$set": {"unpublished": True, "queued_at": queued_at, "sequence": None, "state": TaskState.QUEUED},
+        "$inc": {"attempt": 1, "version": 1},
+    }
+
+
+def _document(task: Task) -> dict[str, Any]:
+    return {
+        "_id": task.id,
+        "endpoint_id": task.endpoint_id,
+        "owner": task.owner,
+        "state": TaskState.QUEUED,
+        "request": task.request,
+        "destination_path": task.destination_path,
+        "submitted_at": task.submitted_at,
+        "expires_at": task.expires_at,
+        "timeout_seconds": task.timeout_seconds,
+        "traceparent": task.traceparent,
+        "attempt": task.attempt,
+        "sequence": None,
+        "queued_at": task.submitted_at,
+        "open": True,
+        "unpublished": True,
+        "version": 1,
+    }
+
+
+def _task(found: dict[str, Any]) -> Task:
+    return Task(id=found["_id"], **{name: found[name] for name in _TASK_FIELDS})
