@@ -68,6 +68,22 @@ async def test_many_contenders_get_one_holder(mongo_db: Any) -> None:
     assert sum(lease is not None for lease in leases) == 1
 
 
+async def test_one_lease_per_endpoint_lets_two_processes_share_the_work(mongo_db: Any) -> None:
+    store = LeaseStore(mongo_db)
+    names = [f"endpoint:end_{number}" for number in range(50)]
+
+    async def work(holder: str) -> list[str]:
+        mine: list[str] = []
+        for name in names if holder == "one" else reversed(names):
+            if (lease := await store.acquire(name, holder, 30.0)) is not None:
+                mine.append(name)
+                assert await store.renew(lease)
+        return mine
+
+    ones, twos = await asyncio.gather(work("one"), work("two"))
+    assert sorted(ones + twos) == sorted(names), "each endpoint has exactly one holder"
+
+
 async def test_a_leader_whose_lease_is_taken_stops_its_work(mongo_db: Any) -> None:
     store, stop = LeaseStore(mongo_db), asyncio.Event()
     running: list[int] = []
