@@ -45,6 +45,8 @@ from model_engine_gateway.repositories.artifacts import ARTIFACT_INDEXES, ARTIFA
 from model_engine_gateway.repositories.bundles import BUNDLE_INDEXES, BUNDLES, BundleRepository
 from model_engine_gateway.repositories.endpoints import ENDPOINT_INDEXES, EndpointRepository
 from model_engine_gateway.settings import GatewaySettings
+from model_engine_gateway.tasks.repository import TASK_INDEXES, TASKS
+from model_engine_gateway.tasks.service import AsyncTasks
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,9 @@ INDEXES = {
     BUNDLES: BUNDLE_INDEXES,
     API_KEYS: API_KEY_INDEXES,
     ARTIFACTS: ARTIFACT_INDEXES,
+    TASKS: TASK_INDEXES,
 }
-OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS)
+OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, TASKS)
 ARTIFACT_SWEEP_SECONDS = 3600.0
 ARTIFACT_GRACE = timedelta(days=1)
 
@@ -93,6 +96,8 @@ class Gateway:
         inference = Inference(
             settings, nats=nats_client, redis=redis, principals=principals, load_endpoint=endpoints.find
         )
+        store = LeaseStore(database)
+        tasks = AsyncTasks(settings, nats=nats_client, database=database, inference=inference, store=store)
         health = Health()
         health.add_check("mongo", partial(database.command, "ping"))
         health.add_check("nats", partial(nats_client.flush, 2))
@@ -109,15 +114,19 @@ class Gateway:
             queue_depths=partial(read_queue_depths, js),
         )
         edge = Edge(
-            plain={"/v1/sync-tasks": inference.sync_tasks, "/v1/streaming-tasks": inference.streaming_tasks},
-            prefixed={},
+            plain={
+                "/v1/sync-tasks": inference.sync_tasks,
+                "/v1/streaming-tasks": inference.streaming_tasks,
+                "/v1/async-tasks": tasks.submit,
+            },
+            prefixed={"/v1/async-tasks/": tasks.read},
             control=build_control_app(settings, control),
             health=health,
             limit=settings.max_in_flight,
         )
         broker = create_broker(settings, "gateway-status")
         subscribe_events(broker, GATEWAY_STATUS, partial(on_fact, endpoints))
-        relay = OutboxRelay(database, partial(publish_event, js), OUTBOXES, LeaseStore(database), settings.instance_id)
+        relay = OutboxRelay(database, partial(publish_event, js), OUTBOXES, store, settings.instance_id)
 
         async def forget_revoked(message: Msg) -> None:
             principals.forget(message.data.decode())
@@ -141,9 +150,11 @@ class Gateway:
                 serve_asgi(edge, listener, stop, drain_seconds=settings.drain_seconds),
                 run_consumers(broker, stop),
                 relay.run(stop),
+                tasks.run(stop),
                 _close_on(stop, health, streams),
             ),
         )
+        await tasks.close()
 
 
 async def _close_on(stop: asyncio.Event, health: Health, streams: LiveStreams) -> None:

@@ -10,9 +10,12 @@ from model_engine_chassis.settings_base import (
     ServiceSettings,
 )
 from model_engine_gateway.inference.settings import InferenceSettings
+from model_engine_gateway.tasks.settings import TaskSettings
 
 
-class GatewaySettings(InferenceSettings, NatsSettings, MongoSettings, RedisSettings, HealthSettings, ServiceSettings):
+class GatewaySettings(
+    InferenceSettings, TaskSettings, NatsSettings, MongoSettings, RedisSettings, HealthSettings, ServiceSettings
+):
     """Sizes in bytes, times in seconds."""
 
     host: str = Field(default="127.0.0.1", description="address of the REST API")
