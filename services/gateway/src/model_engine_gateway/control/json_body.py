@@ -30,7 +30,9 @@ class JsonRequest(Request):
             raise ApiError(
                 408, f"The body did not arrive within {BODY_SECONDS:g} seconds.", "request_body_timeout"
             ) from None
-        self._body = bytes(pieces)
+        body = bytes(pieces)
+        # The framework takes null for a value of the wrong type; a missing body is what it is.
+        self._body = b"" if body.strip() in (b"", b"null") else body
 
     async def json(self) -> Any:
         """The parsed body. Raises json.JSONDecodeError for everything that is not JSON of reasonable depth."""

@@ -129,7 +129,8 @@ def _check_cpus(
             raise _invalid("Triton deployments require at least one CPU")
         beside += Decimal(str(triton.triton_num_cpu))
     if requested + beside > machine.cpus:
-        raise _too_high("cpus", f"{requested + beside:f}", gpu_type, f"{max(Decimal(0), machine.cpus - beside):f}")
+        total, most = requested + beside, max(Decimal(0), machine.cpus - beside)
+        raise _too_high("cpus", f"{total.normalize():f}", gpu_type, f"{most.normalize():f}")
 
 
 def _read_bytes(name: str, value: Quantity) -> int:
