@@ -78,17 +78,17 @@ class AgentRuntime:
             await _unsubscribe(changes)
 
     async def logs(
-        self, id: str, worker: str | None = None, previous: bool = False, follow: bool = False
+        self, target: str, worker: str | None = None, previous: bool = False, follow: bool = False
     ) -> AsyncIterator[str]:
         """See Runtime.logs. Reads piece by piece, so a slow reader slows nobody else."""
-        read = LogRead(id, worker, previous, follow, {})
+        read = LogRead(target, worker, previous, follow, {})
         while True:
             piece = await self._call("logs", read, LogPiece)
             if piece.text:
                 yield piece.text
             if piece.end:
                 return
-            read = LogRead(id, worker, previous, follow, piece.positions)
+            read = LogRead(target, worker, previous, follow, piece.positions)
 
     async def _call(self, call: str, argument: object, answer: type[T]) -> T:
         name = subject(self._agent, call)

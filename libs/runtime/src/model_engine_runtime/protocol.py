@@ -1,7 +1,7 @@
 """The Runtime protocol: how builder, cache and autoscaler speak to whatever runs the workers.
 
-Every call is idempotent and returns once the wish is durable; what becomes of it arrives through `watch()`. Any call may
-raise RuntimeUnavailable (no answer in time: the wish may or may not have been taken, repeat it) and InvalidRequest.
+Every call is idempotent and returns once the wish is durable; what becomes of it arrives through `watch()`. Any call
+may raise RuntimeUnavailable (no answer in time: the wish may or may not have been taken, repeat it) and InvalidRequest.
 Times are seconds, moments are Unix time, sizes bytes, processors cores.
 """
 
@@ -209,9 +209,9 @@ class Runtime(Protocol):
         ...
 
     def logs(
-        self, id: str, worker: str | None = None, previous: bool = False, follow: bool = False
+        self, target: str, worker: str | None = None, previous: bool = False, follow: bool = False
     ) -> AsyncIterator[str]:
-        """The text of a log in pieces: of a preparation by its key, else of an endpoint's workers, or of one of them.
+        """The text of a log in pieces. `target` is the key of a preparation, or an endpoint: all its workers, or one.
 
         `previous` reads the run before the present one. `follow` goes on until there can be no more. Logs are bounded:
         the oldest lines go first. Raises UnknownEndpoint.

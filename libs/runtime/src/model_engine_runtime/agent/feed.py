@@ -109,7 +109,8 @@ def _parts(whole: Snapshot, incarnation: str, number: int) -> Iterator[SnapshotP
     sets: list[SetState] = []
     preparations: list[Preparation] = []
     size = 0
-    for item in (*whole.sets, *whole.preparations):
+    items: tuple[SetState | Preparation, ...] = (*whole.sets, *whole.preparations)
+    for item in items:
         if size >= SNAPSHOT_PART_BYTES:
             yield SnapshotPart(incarnation, number, whole.installation, tuple(sets), tuple(preparations), last=False)
             sets, preparations, size = [], [], 0

@@ -1,0 +1,1 @@
+"""The backend that runs workers as processes of this host."""
