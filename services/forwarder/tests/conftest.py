@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
 from model_engine_chassis.upstream import UpstreamPool
@@ -208,7 +209,7 @@ async def start(model: ModelServer) -> AsyncIterator[Start]:
 @contextlib.asynccontextmanager
 async def running_forwarder(config: Config) -> AsyncIterator[Running]:
     """uvicorn's protocol on a socket, without its server, whose start and stop are slow beside a test."""
-    forwarder = build(config)
+    forwarder = build(config, CollectorRegistry())
     settings = uvicorn.Config(forwarder.app, lifespan="off", access_log=False, log_config=None, proxy_headers=False)
     settings.load()
     state = ServerState()

@@ -26,7 +26,7 @@ def events(*pieces: bytes):
     ("sent", "got"),
     [
         (b'data: {"a":1}\n\n', ['{"result":{"a":1}}']),
-        (b'data: {"a": 1}\r\n\r\n', ['{"result":{"a": 1}}']),
+        (b'data: {"a": 1, "b": [1.50, 1e400]}\r\n\r\n', ['{"result":{"a":1,"b":[1.5,null]}}']),
         (b"data: plain text\n\n", ['{"result":"plain text"}']),
         (b"data: [DONE]\n\n", ['{"result":"[DONE]"}']),
         (b"data:  two blanks\n\n", ['{"result":" two blanks"}']),
@@ -35,7 +35,7 @@ def events(*pieces: bytes):
         (b"data\n\n", ['{"result":""}']),
         (b": comment\nevent: x\nid: 1\nretry: 5\ndata: 5\n\n", ['{"result":5}']),
         (b"event: nothing\n\ndata: 5\n\n", ['{"result":5}']),
-        (b'data: {"a":\ndata: 1}\n\n', ['{"result":{"a": 1}}']),
+        (b'data: {"a":\ndata: 1}\n\n', ['{"result":{"a":1}}']),
         (b"data: two\ndata: lines\n\n", ['{"result":"two\\nlines"}']),
         (b"data: 1\n\ndata: 2\n\n", ['{"result":1}', '{"result":2}']),
         (b"data: unfinished", ['{"result":"unfinished"}']),
@@ -193,6 +193,29 @@ async def test_failure_after_the_first_event_ends_with_an_error_event(start, mod
     assert last.endswith(b'"status_code":%d}}\r\n\r\n' % status)
     metrics = (await forwarder.call("GET", "/metrics")).body.decode()
     assert f'model_server_failures_total{{code="{code}"}} 1.0' in metrics
+
+
+TRACEBACK = b'event: error\r\ndata: {"detail": {"traceback": "Traceback: boom"}}\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (
+            b"data: 1\n\n" + TRACEBACK,
+            200,
+            b'data: {"result":1}\r\n\r\nevent: error\r\ndata: {"error":{"code":"PREDICTION_FAILED",'
+            b'"message":"Traceback: boom","status_code":500}}\r\n\r\n',
+        ),
+        (TRACEBACK, 500, b'{"detail":"Traceback: boom","code":"PREDICTION_FAILED"}'),
+        (b"event: error\ndata: 5\n\n", 200, b'data: {"result":5}\r\n\r\n'),
+    ],
+)
+async def test_a_traceback_of_the_predict_function_ends_the_stream(start, model, sent, status, body) -> None:
+    forwarder = await start()
+    model.reply = events(sent)
+    answer = await forwarder.stream({})
+    assert (answer.status, answer.body) == (status, body)
 
 
 @pytest.mark.parametrize("when", ["before the first event", "after it"])

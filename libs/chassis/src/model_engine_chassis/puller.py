@@ -38,13 +38,17 @@ class PermanentError(Exception):
     """The message cannot be handled however often it comes: it is terminated and becomes a dead letter."""
 
 
+class RetryLater(Exception):
+    """The message cannot be handled now, for a reason that is no fault of this process: it comes back later."""
+
+
 class Puller:
     """Pulls from one durable and lets `handler` see up to `window` messages at once.
 
     A handler that returns acknowledges its message; it must be idempotent, since a message may come twice. One that
-    raises PermanentError terminates it; any other exception brings it back after `redelivery_delay`. While a handler
-    runs, the message is kept from redelivery every third of `ack_wait` seconds (the durable's own), however long that
-    takes: the deadline of one run is the handler's business.
+    raises PermanentError terminates it; any other exception brings it back after `redelivery_delay`, logged with its
+    traceback unless it is RetryLater. While a handler runs, the message is kept from redelivery every third of
+    `ack_wait` seconds (the durable's own), however long that takes: the deadline of one run is the handler's business.
 
     The server must send a heartbeat every `heartbeat` seconds to a waiting request. Silence for twice as long, a new
     connection, or the answer that the durable is gone begin a new binding, after a backoff that is at most two
@@ -92,6 +96,12 @@ class Puller:
     def running(self) -> int:
         """How many handlers run now."""
         return self._busy
+
+    async def set_window(self, window: int) -> None:
+        """Change how many messages may run at once; 0 pauses. Messages that were asked for before may still come."""
+        self.window = window
+        if self._inbox:
+            await self._ask()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pull until `stop` is set, then drain: ask for nothing more, let running handlers finish for `drain_seconds`,
@@ -234,6 +244,9 @@ class Puller:
         except PermanentError as error:
             log.error("message terminated", extra={"subject": message.subject, "error": str(error)})
             await self._settle(terminate(message, str(error)), "terminated")
+        except RetryLater as error:
+            log.info("message comes back later", extra={"subject": message.subject, "cause": str(error)})
+            await self._settle(retry_later(message), "retried")
         except asyncio.CancelledError:
             await self._settle(message.nak(), "released")
             raise

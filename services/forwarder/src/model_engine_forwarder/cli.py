@@ -57,12 +57,13 @@ def main() -> None:
     try:
         config = load_config(arguments.config, arguments.overrides, os.environ)
         settings = load_settings(ServiceSettings)
+        forwarder = build(config)
         listener = bind(arguments.host, arguments.port)
     except (ConfigError, SettingsError) as error:
         sys.stderr.write(f"model_engine_forwarder: {error}\n")
         sys.exit(EXIT_SETTINGS)
     configure(settings.log_level, settings.log_format, "forwarder", settings.instance_id)
-    uvloop.run(serve(build(config), listener, arguments.graceful_timeout))
+    uvloop.run(serve(forwarder, listener, arguments.graceful_timeout))
 
 
 def _positive(text: str) -> int:

@@ -1,6 +1,6 @@
 """The forwarder's own metrics, prefix `modelengine_forwarder_`."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from model_engine_chassis.limiter import Limiter
@@ -15,36 +15,47 @@ CLIENT_GONE = 499
 class Metrics:
     """Counts and times per route. Routes come from the configuration, so labels are bounded."""
 
-    def __init__(self, limiter: Limiter, readiness: Readiness) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+    def __init__(self, registry: CollectorRegistry, limiter: Limiter, readiness: Readiness) -> None:
+        self._registry = registry
         self._requests = Counter(
             "modelengine_forwarder_requests",
             "Requests by route and status; 499 means that the caller left.",
             ["route", "status"],
-            registry=self._registry,
+            registry=registry,
         )
         self._seconds = Histogram(
             "modelengine_forwarder_request_seconds",
             "Time from the head of a request to the end of its answer.",
             ["route"],
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
         self._failures = Counter(
             "modelengine_forwarder_model_server_failures",
             "Calls of the model server that failed, by code.",
             ["code"],
-            registry=self._registry,
+            registry=registry,
         )
-        self._gauge("running_requests", "Requests that hold a place of max_concurrency.").set_function(
-            lambda: limiter.running
+        self._tasks = Counter(
+            "modelengine_forwarder_tasks",
+            "Async tasks by what became of this delivery: success, failure, expired or retried.",
+            ["outcome"],
+            registry=registry,
         )
-        self._gauge("max_concurrency", "The bound of running requests.").set(limiter.limit)
-        self._gauge("ready", "1 when the model server is ready and no stop signal has come.").set_function(
-            lambda: readiness.problem is None
+        running = Gauge(
+            "modelengine_forwarder_running_requests",
+            "Requests that hold a place of max_concurrency.",
+            registry=registry,
         )
+        running.set_function(lambda: limiter.running)
+        bound = Gauge("modelengine_forwarder_max_concurrency", "The bound of running requests.", registry=registry)
+        bound.set(limiter.limit)
+        ready = Gauge(
+            "modelengine_forwarder_ready",
+            "1 when the model server is ready and no stop signal has come.",
+            registry=registry,
+        )
+        ready.set_function(lambda: readiness.problem is None)
         self._by_status: dict[tuple[str, int], Counter] = {}
         self._by_route: dict[str, Histogram] = {}
 
@@ -61,9 +72,10 @@ class Metrics:
         """One call of the model server failed."""
         self._failures.labels(code).inc()
 
+    def task(self, outcome: str) -> None:
+        """One delivery of an async task is over."""
+        self._tasks.labels(outcome).inc()
+
     def render(self) -> bytes:
         """The text exposition."""
         return generate_latest(self._registry)
-
-    def _gauge(self, name: str, description: str) -> Gauge:
-        return Gauge(f"modelengine_forwarder_{name}", description, registry=self._registry)

@@ -34,15 +34,23 @@ class Readiness:
             route: f"waiting for 200 from GET {route.path} on port {route.port}" for route in sorted(routes, key=str)
         }
         self._suspicion = asyncio.Event()
+        self._change = asyncio.Event()
         self.started = False
         self.draining = False
 
     @property
     def problem(self) -> str | None:
         """Why this worker is not ready; None when it is."""
-        if self.draining:
-            return "the forwarder is shutting down"
+        return "the forwarder is shutting down" if self.draining else self.model_problem
+
+    @property
+    def model_problem(self) -> str | None:
+        """What is wrong with the model server; None when it is ready."""
         return next((problem for problem in self._problems.values() if problem is not None), None)
+
+    async def changed(self) -> None:
+        """Return when the model server's state has changed."""
+        await self._change.wait()
 
     def suspect(self) -> None:
         """Probe now: a call of the model server has failed to connect."""
@@ -65,10 +73,15 @@ class Readiness:
                 timeouts += 1
                 silent = f"GET {route.path} on port {route.port} does not answer within {PROBE_TIMEOUT_SECONDS:g} s"
                 problem = silent if timeouts >= TIMEOUTS_TO_FAIL else self._problems[route]
-            self._problems[route] = problem
-            if not self.started and not any(self._problems.values()):
-                self.started = True
+            self._note(route, problem)
             await self._pause(STARTING_PROBE_SECONDS if problem else PROBE_SECONDS)
+
+    def _note(self, route: HealthRoute, problem: str | None) -> None:
+        if problem != self._problems[route]:
+            self._problems[route] = problem
+            self._change.set()
+            self._change = asyncio.Event()
+        self.started = self.started or self.model_problem is None
 
     async def _probe(self, route: HealthRoute) -> str | None:
         what = f"GET {route.path} on port {route.port}"

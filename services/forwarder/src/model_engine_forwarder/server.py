@@ -43,19 +43,11 @@ async def serve(forwarder: Forwarder, listener: socket.socket, graceful_timeout:
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     _quiet_uvicorn()
     log.info("listening", extra={"port": listener.getsockname()[1]})
-    await run_until(
-        stop,
-        forwarder.readiness.follow(),
-        serving=[
-            serve_asgi(
-                forwarder.app,
-                listener,
-                stop,
-                drain_seconds=graceful_timeout,
-                linger_seconds=forwarder.config.drain_delay_seconds,
-            )
-        ],
-    )
+    linger = forwarder.config.drain_delay_seconds
+    serving = [serve_asgi(forwarder.app, listener, stop, drain_seconds=graceful_timeout, linger_seconds=linger)]
+    if forwarder.run_tasks is not None:
+        serving.append(forwarder.run_tasks(stop, graceful_timeout))
+    await run_until(stop, forwarder.readiness.follow(), serving=serving)
     forwarder.pool.close()
 
 

@@ -1,19 +1,25 @@
 """The events that callers get, as bytes (WHATWG HTML, section 9.2)."""
 
-from model_engine_forwarder.json_bytes import encode, is_json
-
-_LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
+from model_engine_forwarder.json_bytes import NotJson, decode, encode
 
 
 def result_frame(data: bytes, as_text: bool) -> bytes:
-    """One event around the data of one of the model server's.
+    """One event around the data of one of the model server's: compact JSON if it is JSON, else text.
 
-    The data is taken over as JSON if it is JSON, else as text; always as text where `as_text` asks for that.
+    Always text where `as_text` asks for that.
     """
-    if not as_text and is_json(data):
-        one_line = data.translate(_LINE_ENDS)  # within JSON these stand between tokens only
-        return b'data: {"result":%b}\r\n\r\n' % one_line
-    return b'data: {"result":%b}\r\n\r\n' % encode(data.decode(errors="replace"))
+    return b'data: {"result":%b}\r\n\r\n' % (_text(data) if as_text else _json_or_text(data))
+
+
+def _json_or_text(data: bytes) -> bytes:
+    try:
+        return encode(decode(data, constants=False))
+    except (NotJson, RecursionError):
+        return _text(data)
+
+
+def _text(data: bytes) -> bytes:
+    return encode(data.decode(errors="replace"))
 
 
 def error_frame(error: dict[str, object]) -> bytes:
