@@ -1,6 +1,6 @@
 """The driver of the agent: the Runtime protocol as requests over NATS."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TypeVar
 
 from nats import errors as nats_errors
@@ -57,7 +57,7 @@ class AgentRuntime:
         """See Runtime.delete."""
         await self._call("delete", Delete(endpoint_id, generation), object)
 
-    async def watch(self) -> AsyncIterator[Snapshot | Change]:
+    async def watch(self) -> AsyncGenerator[Snapshot | Change, None]:
         """See Runtime.watch. Subscribes before it asks for the snapshot, so that nothing falls between."""
         changes = await self._nats.subscribe(subject(self._agent, "watch"))
         try:
@@ -79,7 +79,7 @@ class AgentRuntime:
 
     async def logs(
         self, target: str, worker: str | None = None, previous: bool = False, follow: bool = False
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """See Runtime.logs. Reads piece by piece, so a slow reader slows nobody else."""
         read = LogRead(target, worker, previous, follow, {})
         while True:

@@ -5,7 +5,7 @@ may raise RuntimeUnavailable (no answer in time: the wish may or may not have be
 Times are seconds, moments are Unix time, sizes bytes, processors cores.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Protocol
@@ -204,13 +204,13 @@ class Runtime(Protocol):
         """
         ...
 
-    def watch(self) -> AsyncIterator[Snapshot | Change]:
+    def watch(self) -> AsyncGenerator[Snapshot | Change, None]:
         """A Snapshot first and after every gap, then changes. Raises RuntimeUnavailable after 10 s of silence."""
         ...
 
     def logs(
         self, target: str, worker: str | None = None, previous: bool = False, follow: bool = False
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """The text of a log in pieces. `target` is the key of a preparation, or an endpoint: all its workers, or one.
 
         `previous` reads the run before the present one. `follow` goes on until there can be no more. Logs are bounded:
