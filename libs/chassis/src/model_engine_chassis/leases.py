@@ -85,6 +85,10 @@ class LeaseStore:
             {"_id": lease.name, "holder": lease.holder, "epoch": lease.epoch}, [{"$set": {"expires_at": "$$NOW"}}]
         )
 
+    async def remove(self, name: str) -> None:
+        """Forget a lease whose object is gone for good; its epochs begin anew."""
+        await self._leases.delete_one({"_id": name})
+
 
 async def lead(
     store: LeaseStore, name: str, holder: str, ttl: float, body: Callable[[Lease], Awaitable[None]], stop: asyncio.Event
