@@ -1,0 +1,1 @@
+"""What is to be done next for an endpoint. Pure: no I/O, no clock."""
