@@ -10,7 +10,13 @@ import uvloop
 
 from model_engine_chassis.lifecycle import EXIT_SETTINGS
 from model_engine_chassis.log import configure
-from model_engine_chassis.settings_base import ServiceSettings, SettingsError, load_settings
+from model_engine_chassis.settings_base import (
+    NatsSettings,
+    ServiceSettings,
+    SettingsError,
+    load_settings,
+    settings_table,
+)
 from model_engine_forwarder.app import build
 from model_engine_forwarder.config import load_config
 from model_engine_forwarder.errors import ConfigError
@@ -22,6 +28,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         prog="python -m model_engine_forwarder",
         description="The sidecar of an inference worker: HTTP in, model server out.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Settings by environment (NATS is needed by workers with a task queue only):\n\n"
+        f"{settings_table(NatsSettings)}",
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML, or JSON by its name's ending")
     parser.add_argument(

@@ -28,7 +28,7 @@ def bind(host: str | None, port: int) -> socket.socket:
 
 async def serve(forwarder: Forwarder, listener: socket.socket, graceful_timeout: float) -> None:
     """Serve until SIGTERM or SIGINT, then drain: readiness turns false at once, the port closes a little later, and
-    what runs may end within `graceful_timeout` seconds. A second signal ends the process.
+    what runs may end; all of this within `graceful_timeout` seconds. A second signal ends the process.
     """
     stop = asyncio.Event()
 
@@ -43,8 +43,9 @@ async def serve(forwarder: Forwarder, listener: socket.socket, graceful_timeout:
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     _quiet_uvicorn()
     log.info("listening", extra={"port": listener.getsockname()[1]})
-    linger = forwarder.config.drain_delay_seconds
-    serving = [serve_asgi(forwarder.app, listener, stop, drain_seconds=graceful_timeout, linger_seconds=linger)]
+    linger = min(forwarder.config.drain_delay_seconds, graceful_timeout / 2)
+    drain = graceful_timeout - linger
+    serving = [serve_asgi(forwarder.app, listener, stop, drain_seconds=drain, linger_seconds=linger)]
     if forwarder.run_tasks is not None:
         serving.append(forwarder.run_tasks(stop, graceful_timeout))
     await run_until(stop, forwarder.readiness.follow(), serving=serving)

@@ -72,15 +72,19 @@ class TaskReport:
     @contextlib.asynccontextmanager
     async def started_if_slow(self) -> AsyncIterator[None]:
         """Report the run of the block as started unless it is over at once."""
-        announcing = asyncio.create_task(self._announce())
+        announcing: list[asyncio.Task[None]] = []
+        timer = asyncio.get_running_loop().call_later(
+            STARTED_AFTER, lambda: announcing.append(asyncio.create_task(self._announce()))
+        )
         try:
             yield
         finally:
-            announcing.cancel()
-            await asyncio.gather(announcing, return_exceptions=True)
+            timer.cancel()
+            for task in announcing:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     async def _announce(self) -> None:
-        await asyncio.sleep(STARTED_AFTER)
         try:
             await self._publish(TaskStarted.model_validate(self._about))
         except nats.errors.Error as error:  # the outcome matters, and is reported with its own patience
