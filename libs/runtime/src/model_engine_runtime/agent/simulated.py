@@ -1,6 +1,6 @@
 """Workers that only pretend, by the thousand: the control plane at scale, and faults on demand.
 
-A worker's script is in the `env` of its WorkerSet:
+A worker's script is in the `env` of its WorkerSet, or in the bundle's app config (the variable USER_CONFIG):
 
 SIM_START_SECONDS       until it is READY (0)
 SIM_START_FAILS         reason with which each start ends instead, such as IMPORT_ERROR
@@ -14,6 +14,7 @@ An environment's script is in its requirements: `sim-build-seconds=2`, `sim-buil
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,13 @@ class SimulatedRun:
         await asyncio.sleep(min(drain_s, float(self.script.get("SIM_DRAIN_SECONDS", "0"))))
 
 
+def script_of(want: WorkerSet) -> dict[str, str]:
+    """The script of a set's workers."""
+    config = json.loads(want.env.get("USER_CONFIG", "{}"))
+    chosen = config if isinstance(config, dict) else {}
+    return {name: str(value) for name, value in chosen.items() if name.startswith("SIM_")} | dict(want.env)
+
+
 class SimulatedBackend:
     """Holds nothing: a run is its script."""
 
@@ -90,13 +98,14 @@ class SimulatedBackend:
 
     async def start(self, run: RunId, want: WorkerSet, ref: str) -> SimulatedRun:
         """A run from its beginning."""
-        return SimulatedRun(want.env, run.run)
+        return SimulatedRun(script_of(want), run.run)
 
     async def adopt(self, run: RunId, want: WorkerSet) -> SimulatedRun:
         """A run that goes on; those that fail have failed meanwhile."""
-        if "SIM_START_FAILS" in want.env:
+        script = script_of(want)
+        if "SIM_START_FAILS" in script:
             raise RunEnded(None)
-        return SimulatedRun(want.env, run.run, starting=False)
+        return SimulatedRun(script, run.run, starting=False)
 
     async def write_secrets(self, want: WorkerSet) -> None:
         """Nobody reads them."""
