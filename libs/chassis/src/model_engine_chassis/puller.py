@@ -98,9 +98,12 @@ class Puller:
         return self._busy
 
     async def set_window(self, window: int) -> None:
-        """Change how many messages may run at once; 0 pauses. Messages that were asked for before may still come."""
-        self.window = window
-        if self._inbox:
+        """Change how many messages may run at once; 0 pauses. After a lower one, what was asked for before may still
+        come for a quarter of a second."""
+        lower, self.window = window < self.window, window
+        if lower:
+            self._broken.set()
+        elif self._inbox:
             await self._ask()
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -142,6 +142,27 @@ async def test_a_long_task_is_kept_and_silence_meanwhile_is_no_fault(
     assert (await js.stream_info("WORK")).state.messages == 0
 
 
+async def test_a_window_of_zero_leaves_messages_to_others(js: JetStreamContext, queue: None, pulling: Pulling):
+    handled = 0
+
+    async def handler(message: Msg) -> None:
+        nonlocal handled
+        handled += 1
+
+    async def nothing_is_asked_for() -> bool:
+        return (await state(js)).num_waiting == 0
+
+    async with pulling(handler, window=0) as puller:
+        await fill(js, 2)
+        await puller.set_window(2)
+        await eventually(lambda: handled == 2)
+        await puller.set_window(0)
+        await eventually(nothing_is_asked_for)
+        await fill(js, 1)
+        info = await state(js)
+        assert (handled, info.num_pending, info.num_ack_pending) == (2, 1, 0)
+
+
 async def test_drain_finishes_what_runs_and_takes_nothing_more(
     nats_client: Nats, js: JetStreamContext, queue: None, pulling: Pulling
 ):
