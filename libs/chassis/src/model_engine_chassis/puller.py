@@ -90,7 +90,7 @@ class Puller:
         self._outcomes = {name: HANDLED.labels(durable, name) for name in ("done", "retried", "terminated", "released")}
         self._seconds = SECONDS.labels(durable)
         self._rebinds = REBINDS.labels(durable)
-        self._running_gauge = RUNNING.labels(durable)
+        RUNNING.labels(durable).set_function(lambda: self._busy)
 
     @property
     def running(self) -> int:
@@ -209,7 +209,6 @@ class Puller:
             await self._settle(message.nak(), "released")
             return
         self._busy += 1
-        self._running_gauge.inc()
         task = group.create_task(self._handle(message))
         self._running[task] = message
         task.add_done_callback(self._running.pop)
@@ -238,7 +237,6 @@ class Puller:
                 await self._settle_by_outcome(message)
         finally:
             self._busy -= 1
-            self._running_gauge.dec()
         await self._ask()
 
     async def _settle_by_outcome(self, message: Msg) -> None:
