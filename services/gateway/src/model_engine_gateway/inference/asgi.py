@@ -8,6 +8,13 @@ from model_engine_chassis.asgi_server import Receive, Scope, Send
 from model_engine_gateway.errors import ApiError
 
 JSON = (b"content-type", b"application/json")
+WATCH_AFTER_SECONDS = 0.02
+"""Most calls are over sooner and are spared the task that watches for the disconnect."""
+
+
+def worker_header(worker: str) -> tuple[bytes, bytes]:
+    """Says which worker an answer comes from."""
+    return b"x-model-engine-worker", worker.encode("ascii", "replace")
 
 
 class ClientGone(Exception):
@@ -77,24 +84,30 @@ class until_client_gone:  # noqa: N801  # used as a block, like asyncio.timeout
         self._receive = receive
         self._gone = False
         self._block: asyncio.Task[object]
-        self._watcher: asyncio.Task[None]
+        self._watcher: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         block = asyncio.current_task()
         assert block is not None
         self._block = block
-        self._watcher = asyncio.create_task(self._watch())
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._start)
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._gone and kind is asyncio.CancelledError and self._block.uncancel() == 0:
+            raise ClientGone
+
+    def _start(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._gone = True
         self._block.cancel()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watcher.cancel()
-        if self._gone and kind is asyncio.CancelledError and self._block.uncancel() == 0:
-            raise ClientGone

@@ -84,8 +84,8 @@ class Dispatcher:
         self._pool = pool
 
     @asynccontextmanager
-    async def open(self, call: Call) -> AsyncIterator[Exchange]:
-        """The first answer that is neither 429 nor 503. The caller bounds the whole by its deadline.
+    async def open(self, call: Call) -> AsyncIterator[tuple[Exchange, str]]:
+        """The first answer that is neither 429 nor 503, and the id of its worker. The caller's deadline bounds it all.
 
         Raises NoAnswer; ApiError when the request cannot be held, or its endpoint goes away meanwhile; UpstreamError
         when a worker failed after it may have taken the request.
@@ -113,7 +113,7 @@ class Dispatcher:
                 ) as exchange:
                     if exchange.status not in (_TOO_MANY, _UNAVAILABLE):
                         metrics.ATTEMPT_ANSWERED.inc()
-                        yield exchange
+                        yield exchange, worker.id
                         return
                     metrics.ATTEMPT_BUSY.inc()
                     seen.busy += 1

@@ -16,7 +16,7 @@ from model_engine_contracts.endpoint_states import EndpointType
 from model_engine_gateway.errors import ApiError
 from model_engine_gateway.inference import metrics
 from model_engine_gateway.inference.answers import TIMED_OUT, failure, success, traceback_of
-from model_engine_gateway.inference.asgi import until_client_gone
+from model_engine_gateway.inference.asgi import until_client_gone, worker_header
 from model_engine_gateway.inference.dispatch import Call, Dispatcher, NoAnswer
 from model_engine_gateway.inference.json_text import is_json
 from model_engine_gateway.inference.routing import Intake, loop_deadline, require_type
@@ -27,16 +27,12 @@ PING_SECONDS = 15.0
 MAX_EVENT_BYTES = 16 << 20
 ERROR_BYTES = 1 << 20
 
-_START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-cache"),
-        (b"connection", b"keep-alive"),
-        (b"x-accel-buffering", b"no"),
-    ],
-}
+_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"connection", b"keep-alive"),
+    (b"x-accel-buffering", b"no"),
+)
 
 
 class _ErrorFields(BaseModel):
@@ -70,7 +66,7 @@ class StreamingTasks:
         request, endpoint = await self._intake.read_call(scope, receive)
         require_type(endpoint, (EndpointType.STREAMING,), "is not a streaming endpoint")
         answer = EventAnswer(send, self._ping_seconds)
-        async with until_client_gone(receive):
+        with until_client_gone(receive):
             pings = asyncio.create_task(answer.ping())
             try:
                 await self._relay(self._intake.call(request, TARGET), answer)
@@ -88,7 +84,9 @@ class StreamingTasks:
     async def _relay(self, call: Call, answer: "EventAnswer") -> None:
         """Send on the worker's events. Raises ApiError for what the gateway refuses, StreamBroken for the rest."""
         try:
-            async with asyncio.timeout_at(loop_deadline(call)) as limit, self._dispatcher.open(call) as exchange:
+            opened = self._dispatcher.open(call)
+            async with asyncio.timeout_at(loop_deadline(call)) as limit, opened as (exchange, worker):
+                answer.worker = worker
                 if not 200 <= exchange.status < 300:
                     body = await exchange.read(ERROR_BYTES)
                     raise StreamBroken(traceback_of(body), exchange.status)
@@ -146,6 +144,7 @@ class EventAnswer:
         self._sent_at = time.monotonic()
         self._turn = asyncio.Lock()
         self.started = False
+        self.worker: str | None = None
 
     async def send(self, envelopes: list[bytes]) -> None:
         """Send events in one write."""
@@ -176,4 +175,5 @@ class EventAnswer:
     async def _start(self) -> None:
         if not self.started:
             self.started = True
-            await self._send(_START)
+            headers = [*_HEADERS, worker_header(self.worker)] if self.worker else list(_HEADERS)
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})

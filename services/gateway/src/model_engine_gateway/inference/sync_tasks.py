@@ -13,7 +13,7 @@ from model_engine_gateway.inference.answers import (
     failure,
     sync_answer,
 )
-from model_engine_gateway.inference.asgi import respond, until_client_gone
+from model_engine_gateway.inference.asgi import respond, until_client_gone, worker_header
 from model_engine_gateway.inference.dispatch import Call, Dispatcher, NoAnswer
 from model_engine_gateway.inference.routing import Intake, loop_deadline, require_type
 
@@ -32,19 +32,20 @@ class SyncTasks:
         """Serve one request; returns the HTTP status. Raises ApiError and ClientGone."""
         request, endpoint = await self._intake.read_call(scope, receive)
         require_type(endpoint, (EndpointType.SYNC, EndpointType.STREAMING), "does not serve sync tasks")
-        async with until_client_gone(receive):
-            body = await self._predict(self._intake.call(request, TARGET))
-        await respond(send, body)
+        with until_client_gone(receive):
+            body, headers = await self._predict(self._intake.call(request, TARGET))
+        await respond(send, body, headers=headers)
         return 200
 
-    async def _predict(self, call: Call) -> bytes:
+    async def _predict(self, call: Call) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
         try:
-            async with asyncio.timeout_at(loop_deadline(call)), self._dispatcher.open(call) as answer:
-                return sync_answer(answer.status, await answer.read(self._max_response_bytes))
+            async with asyncio.timeout_at(loop_deadline(call)), self._dispatcher.open(call) as (answer, worker):
+                body = sync_answer(answer.status, await answer.read(self._max_response_bytes))
+                return body, (worker_header(worker),)
         except (TimeoutError, UpstreamTimeout) as error:
             raise ApiError(408, TIMED_OUT, "request_timed_out") from error
         except NoAnswer as error:
-            return failure(refusal(error.status), error.status)
+            return failure(refusal(error.status), error.status), ()
         except BodyTooLarge as error:
             text = f"The worker's answer is larger than {self._max_response_bytes} bytes."
             raise ApiError(502, text, "worker_answer_too_large") from error

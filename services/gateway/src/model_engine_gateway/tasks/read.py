@@ -8,7 +8,7 @@ from pymongo.errors import PyMongoError
 from model_engine_chassis.asgi_server import Receive, Scope, Send
 from model_engine_contracts.api.tasks import TaskStatus
 from model_engine_gateway.errors import ApiError
-from model_engine_gateway.inference.asgi import respond
+from model_engine_gateway.inference.asgi import respond, worker_header
 from model_engine_gateway.inference.routing import Intake
 from model_engine_gateway.tasks.repository import TaskRepository
 from model_engine_gateway.tasks.states import WIRE_STATUS, TaskState
@@ -34,7 +34,8 @@ class ReadTask:
             raise ApiError(
                 503, "Tasks cannot be read at the moment. Please retry.", "database_unavailable", {"retry-after": "1"}
             ) from error
-        await respond(send, task_answer(task_id, found))
+        worker = (found or {}).get("worker")
+        await respond(send, task_answer(task_id, found), headers=(worker_header(worker),) if worker else ())
         return 200
 
 

@@ -87,7 +87,7 @@ class TaskRepository:
 
     async def find(self, task_id: str, owner: str) -> dict[str, Any] | None:
         """What clients may read of a task, if it is this owner's."""
-        projection = {"state": 1, "result": 1, "error": 1, "traceback": 1, "status_code": 1}
+        projection = dict.fromkeys(("state", "result", "error", "traceback", "status_code", "worker"), 1)
         found: dict[str, Any] | None = await self._tasks.find_one({"_id": task_id, "owner": owner}, projection)
         return found
 
@@ -186,6 +186,7 @@ class TaskRepository:
             "status_code": effect.status_code,
             "error": effect.error,
             "traceback": effect.traceback,
+            "worker": effect.worker,
         }
         dropped = {"open": "", "unpublished": ""}
         if effect.state not in _KEPT_FOR_REPLAY:

@@ -74,6 +74,7 @@ class Finish:
     status_code: int | None = None
     error: str | None = None
     traceback: str | None = None
+    worker: str | None = None
     history: TaskFailed | TaskCancelled | TaskDeadLettered | None = None
 
 
@@ -120,6 +121,7 @@ def effect_of(report: TaskStarted | TaskCompleted | TaskExpired, now: datetime) 
                 report.finished_at,
                 result=report.result,
                 status_code=report.status_code,
+                worker=report.worker_id,
             )
     error = report.error or "The task failed."
     return Finish(
@@ -129,6 +131,7 @@ def effect_of(report: TaskStarted | TaskCompleted | TaskExpired, now: datetime) 
         attempt=report.attempt,
         error=error,
         traceback=report.traceback or error,
+        worker=report.worker_id,
         history=TaskFailed(
             task_id=report.task_id, endpoint_id=report.endpoint_id, attempt=report.attempt, error=error[:1000]
         ),
