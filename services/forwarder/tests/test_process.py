@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from model_engine_chassis.upstream import ConnectFailed, UpstreamError, UpstreamPool
+from model_engine_forwarder.cli import main
 
 SERVICE = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "model_engine_forwarder"]
@@ -79,11 +80,25 @@ def config_of(tmp_path: Path, port: int, **top: object) -> str:
         ),
     ],
 )
-def test_wrong_flags(arguments: list[str], code: int, said: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], cwd=SERVICE, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == code
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_flags(arguments: list[str], code: int, said: str, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(SERVICE)
+    monkeypatch.setattr(sys, "argv", ["model_engine_forwarder", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_queue_needs_to_know_where_nats_is(tmp_path: Path) -> None:
+    queue = {"stream": "TASKS", "durable": "d", "concurrency": 1}
+    worker = {"endpoint_id": "e", "worker_id": "w", "owner": "o", "queue": queue}
+    path = tmp_path / "worker.json"
+    path.write_text(json.dumps({"async": {}, "worker": worker}))
+    command = [*COMMAND, "--config", str(path), "--num-workers", "1", "--port", "0"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ME_")}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 78
+    assert "ME_NATS_URL is missing" in done.stderr
 
 
 async def test_listens_on_both_families_and_stays_small(tmp_path: Path, model, eventually) -> None:

@@ -242,3 +242,22 @@ async def test_a_line_of_many_megabytes(start, model) -> None:
     answer = await forwarder.stream({})
     assert answer.status == 200
     assert len(answer.body) > 15 << 20
+
+
+async def test_caller_who_reads_no_more_is_cut(start, model) -> None:
+    forwarder = await start(idle_timeout_seconds=0.2)
+    gone = asyncio.Event()
+
+    async def endless(connection, request) -> None:
+        await connection.send(HEAD)
+        try:
+            while True:
+                await connection.send(b"data: " + b"x" * 65536 + b"\n\n")
+        finally:
+            gone.set()
+
+    model.reply = endless
+    _, writer = await asyncio.open_connection("127.0.0.1", forwarder.port, limit=1)
+    writer.write(b'POST /stream HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\n\r\n{"args":{}}')
+    await asyncio.wait_for(gone.wait(), 10)
+    writer.close()

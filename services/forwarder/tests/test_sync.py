@@ -237,3 +237,12 @@ async def test_caller_who_leaves_cancels_the_call(start, model) -> None:
     metrics = (await forwarder.call("GET", "/metrics")).body.decode()
     assert 'requests_total{route="/predict",status="499"} 1.0' in metrics
     assert "modelengine_forwarder_running_requests 0.0" in metrics
+
+
+async def test_a_body_that_does_not_come_ends_the_call(start, model) -> None:
+    forwarder = await start(idle_timeout_seconds=0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", forwarder.port)
+    writer.write(b'POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{"args"')
+    assert (await reader.readline()) == b"HTTP/1.1 408 Request Timeout\r\n"
+    assert not model.requests
+    writer.close()

@@ -66,8 +66,8 @@ def main() -> None:
     try:
         config = load_config(arguments.config, arguments.overrides, os.environ)
         settings = load_settings(ServiceSettings)
-        forwarder = build(config)
         listener = bind(arguments.host, arguments.port)
+        forwarder = build(config)
     except (ConfigError, SettingsError) as error:
         sys.stderr.write(f"model_engine_forwarder: {error}\n")
         sys.exit(EXIT_SETTINGS)

@@ -1,6 +1,7 @@
 """ASGI messages: reading a bounded body, answering with JSON."""
 
-from collections.abc import Iterable, MutableMapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, MutableMapping
 from typing import Any
 
 from model_engine_chassis.asgi_server import Receive, Scope, Send
@@ -15,24 +16,47 @@ _TRACE_HEADERS = (b"traceparent", b"tracestate")
 _JSON: Header = (b"content-type", b"application/json")
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole request body. Raises RequestError 413 beyond `limit` bytes, ClientGone when the caller leaves."""
+async def read_body(scope: Scope, receive: Receive, limit: int, idle_timeout: float) -> bytes:
+    """The whole request body.
+
+    Raises RequestError 413 beyond `limit` bytes, else as `receive_body` does.
+    """
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > limit:
             raise body_too_large(limit)
+    body = receive_body(receive, idle_timeout)
     chunks: list[bytes] = []
     size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk = message.get("body", b"")
+    async for chunk in body:
         size += len(chunk)
         if size > limit:
             raise body_too_large(limit)
         chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def receive_body(receive: Receive, idle_timeout: float) -> AsyncIterator[bytes]:
+    """The request body as it comes. Raises RequestError 408 after `idle_timeout` seconds of silence, ClientGone."""
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(idle_timeout):
+                message = await receive()
+        except TimeoutError as error:
+            raise RequestError(408, {"detail": "The rest of the body did not come", "code": "BODY_TIMEOUT"}) from error
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+
+
+async def send_piece(send: Send, piece: bytes, idle_timeout: float) -> None:
+    """Send a piece of a streamed answer. Raises ClientGone when the caller takes nothing for `idle_timeout` seconds."""
+    try:
+        async with asyncio.timeout(idle_timeout):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError as error:
+        raise ClientGone from error
 
 
 def body_too_large(limit: int) -> RequestError:

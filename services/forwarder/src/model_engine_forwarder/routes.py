@@ -7,7 +7,7 @@ from model_engine_chassis.upstream import UpstreamPool
 from model_engine_forwarder.asgi import Handler
 from model_engine_forwarder.config import Block, Config
 from model_engine_forwarder.handlers import passthrough
-from model_engine_forwarder.handlers.enveloped import EnvelopedRoute, Forward, always, by_stream_flag
+from model_engine_forwarder.handlers.enveloped import Choice, EnvelopedRoute, always, by_stream_flag
 from model_engine_forwarder.handlers.passthrough import PassthroughRoute
 from model_engine_forwarder.handlers.stream import StreamForward
 from model_engine_forwarder.handlers.sync import SyncForward
@@ -44,9 +44,9 @@ def build_routes(parts: Parts) -> Routes:
     else:
         _mount_enveloped(routes, parts)
     if sync is not None:
-        routes["/predict"] = {"POST": _enveloped(parts, _sync(parts, sync.predict_route))}
+        routes["/predict"] = {"POST": _enveloped(parts, always(_sync(parts, sync.predict_route)))}
     if stream is not None:
-        routes["/stream"] = {"POST": _enveloped(parts, _stream(parts, stream.predict_route))}
+        routes["/stream"] = {"POST": _enveloped(parts, always(_stream(parts, stream.predict_route)))}
     return routes
 
 
@@ -67,13 +67,12 @@ def _mount_enveloped(routes: Routes, parts: Parts) -> None:
             _sync(parts, route) if route in sync_routes else None,
             _stream(parts, route) if route in stream_routes else None,
         )
-        routes[route] = {
-            "POST": EnvelopedRoute(parts.limiter, parts.readiness, config.max_body_bytes, choice),
-        }
+        routes[route] = {"POST": _enveloped(parts, choice)}
 
 
-def _enveloped(parts: Parts, forward: Forward) -> EnvelopedRoute:
-    return EnvelopedRoute(parts.limiter, parts.readiness, parts.config.max_body_bytes, always(forward))
+def _enveloped(parts: Parts, choice: Choice) -> EnvelopedRoute:
+    config = parts.config
+    return EnvelopedRoute(parts.limiter, parts.readiness, config.max_body_bytes, config.idle_timeout_seconds, choice)
 
 
 def _sync(parts: Parts, route: str) -> SyncForward:
@@ -85,8 +84,10 @@ def _sync(parts: Parts, route: str) -> SyncForward:
 def _stream(parts: Parts, route: str) -> StreamForward:
     block = parts.config.stream
     assert block is not None
-    limit = parts.config.max_body_bytes
-    return StreamForward(_server(parts, block), block, route, limit, parts.metrics.failure)
+    config = parts.config
+    return StreamForward(
+        _server(parts, block), block, route, config.max_body_bytes, config.idle_timeout_seconds, parts.metrics.failure
+    )
 
 
 def _server(parts: Parts, block: Block) -> ModelServer:

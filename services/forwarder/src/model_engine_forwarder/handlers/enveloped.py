@@ -19,10 +19,13 @@ Choice = Callable[[Envelope], Forward]
 class EnvelopedRoute:
     """Holds a place of the limiter while it reads the envelope, and until the answer, streamed or not, is over."""
 
-    def __init__(self, limiter: Limiter, readiness: Readiness, max_body_bytes: int, choose: Choice) -> None:
+    def __init__(
+        self, limiter: Limiter, readiness: Readiness, max_body_bytes: int, idle_timeout: float, choose: Choice
+    ) -> None:
         self._limiter = limiter
         self._readiness = readiness
         self._max_body_bytes = max_body_bytes
+        self._idle_timeout = idle_timeout
         self._choose = choose
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
@@ -34,7 +37,7 @@ class EnvelopedRoute:
         try:
             if not self._readiness.started:
                 raise not_ready(self._readiness.problem or "")
-            raw = await read_body(scope, receive, self._max_body_bytes)
+            raw = await read_body(scope, receive, self._max_body_bytes, self._idle_timeout)
             try:
                 envelope = read_envelope(raw)
                 forward = self._choose(envelope)

@@ -1,6 +1,5 @@
 """Routes handed on as they are: any verb, any body, both streamed."""
 
-import asyncio
 import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -10,8 +9,8 @@ from model_engine_chassis.limiter import Limiter, LimitReached
 from model_engine_chassis.upstream import Exchange, UpstreamError
 from model_engine_forwarder.content_coding import CODINGS, ContentDecoder
 from model_engine_forwarder.disconnect import CancelOnDisconnect
-from model_engine_forwarder.errors import ClientGone, RequestError, model_server_failure, not_ready, too_many_requests
-from model_engine_forwarder.messages import BODILESS_STATUSES, Header
+from model_engine_forwarder.errors import RequestError, model_server_failure, not_ready, too_many_requests
+from model_engine_forwarder.messages import BODILESS_STATUSES, Header, receive_body, send_piece
 from model_engine_forwarder.model_server import ModelServer
 from model_engine_forwarder.readiness import Readiness
 
@@ -73,18 +72,9 @@ class PassthroughRoute:
                 return await self._relay(method, answer, send)
 
     async def _request_body(self, receive: Receive, watch: CancelOnDisconnect) -> AsyncIterator[bytes]:
-        while True:
-            try:
-                async with asyncio.timeout(self._idle_timeout):
-                    message = await receive()
-            except TimeoutError as error:
-                raise RequestError(408, {"detail": "The rest of the body did not come", "code": "TIMEOUT"}) from error
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            yield message.get("body", b"")
-            if not message.get("more_body", False):
-                watch.begin()
-                return
+        async for piece in receive_body(receive, self._idle_timeout):
+            yield piece
+        watch.begin()
 
     async def _relay(self, method: str, answer: Exchange, send: Send) -> int:
         headers, decoder = answer_headers(answer.headers, answer.status)
@@ -92,7 +82,7 @@ class PassthroughRoute:
         try:
             async for chunk in answer.body():
                 for piece in decoder.feed(chunk) if decoder is not None else (chunk,):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await send_piece(send, piece, self._idle_timeout)
         except (UpstreamError, RequestError, zlib.error) as error:
             code = _code(error)
             self._on_failure(code)

@@ -15,7 +15,7 @@ from model_engine_forwarder.config import StreamBlock
 from model_engine_forwarder.envelope import Envelope
 from model_engine_forwarder.errors import RequestError, model_server_failure, unreadable_answer
 from model_engine_forwarder.json_bytes import is_json
-from model_engine_forwarder.messages import Header, respond_json
+from model_engine_forwarder.messages import Header, respond_json, send_piece
 from model_engine_forwarder.model_server import ModelServer
 from model_engine_forwarder.sse import comment_frame, error_frame, result_frame
 
@@ -49,12 +49,14 @@ class StreamForward:
         block: StreamBlock,
         route: str,
         max_bytes: int,
+        idle_timeout: float,
         on_failure: Callable[[str], None],
     ) -> None:
         self._server = server
         self._block = block
         self._target = route.encode()
         self._max_bytes = max_bytes
+        self._idle_timeout = idle_timeout
         self._on_failure = on_failure
         self.unwrap = block.model_engine_unwrap
 
@@ -79,11 +81,11 @@ class StreamForward:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         async with _pings(send):
             try:
-                await _send_body(send, first)
+                await send_piece(send, first, self._idle_timeout)
                 async for batch in frames:
-                    await _send_body(send, batch)
+                    await send_piece(send, batch, self._idle_timeout)
             except (UpstreamError, EventTooLarge, PredictionFailed) as error:
-                await _send_body(send, self._broken(error))
+                await send_piece(send, self._broken(error), self._idle_timeout)
         await send({"type": "http.response.body", "body": b""})
         return 200
 
@@ -134,10 +136,6 @@ def _traceback_in(data: bytes) -> str | None:
     return traceback if isinstance(traceback, str) else None
 
 
-async def _send_body(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
 def _failure(error: UpstreamError | EventTooLarge | PredictionFailed) -> RequestError:
     if isinstance(error, UpstreamError):
         return model_server_failure(error)
@@ -153,7 +151,9 @@ async def _pings(send: Send) -> AsyncIterator[None]:
     async def ping() -> None:
         while True:
             await asyncio.sleep(PING_SECONDS)
-            await _send_body(send, comment_frame(f"ping - {datetime.now(UTC)}"))
+            await send(
+                {"type": "http.response.body", "body": comment_frame(f"ping - {datetime.now(UTC)}"), "more_body": True}
+            )
 
     task = asyncio.create_task(ping())
     try:
