@@ -17,8 +17,10 @@ from model_engine_chassis import trace
 from model_engine_chassis.consume import create_broker, run_consumers, subscribe_events
 from model_engine_chassis.publish import publish_event
 from model_engine_chassis.settings_base import NatsSettings
-from model_engine_contracts.events import BuildStarted, Event, new_event
-from model_engine_contracts.topology import GATEWAY_STATUS
+from model_engine_chassis.topology_ensure import ensure_consumer, ensure_topology
+from model_engine_contracts.events import BuildStarted, BuildSucceeded, Event, new_event
+from model_engine_contracts.subjects import facts
+from model_engine_contracts.topology import GATEWAY_STATUS, ConsumerSpec
 from model_engine_local.servers import NatsServer
 from model_engine_local.testing import eventually
 
@@ -129,6 +131,31 @@ def test_requests_are_for_one_message_and_errors_do_not_acknowledge(nats_setting
     assert subscriber.max_workers == 16
     assert subscriber.stream.declare is False
     assert subscriber.ack_policy is AckPolicy.MANUAL
+
+
+async def test_a_service_that_starts_leaves_the_streams_as_they_are(js: JetStreamContext, consuming: Consuming):
+    await ensure_topology(js)
+    live = (await js.stream_info("EVENTS")).config
+    raised = (await js.update_stream(live.evolve(max_bytes=2 * live.max_bytes))).config
+    async with consuming(Recorder()):
+        assert (await js.stream_info("EVENTS")).config == raised
+
+
+async def test_a_durable_of_several_subjects_delivers_them_all(js: JetStreamContext, nats_settings: NatsSettings):
+    subjects = tuple(facts("build", verb) for verb in ("started", "succeeded"))
+    spec = ConsumerSpec("EVENTS", "several", subjects)
+    await ensure_topology(js)
+    await ensure_consumer(js, spec)
+    handler, stop = Recorder(), asyncio.Event()
+    broker = create_broker(nats_settings, "service")
+    subscribe_events(broker, spec, handler)
+    task = asyncio.create_task(run_consumers(broker, stop))
+    succeeded = BuildSucceeded(endpoint_id="end_1", generation=2, environment_key="key")
+    await publish_event(js, fact(1))
+    await publish_event(js, new_event(succeeded, source="test"))
+    await eventually(lambda: sorted(handler.generations) == [1, 2])
+    stop.set()
+    await task
 
 
 async def test_a_deleted_durable_is_made_again_without_a_hot_loop(

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import nats.errors
 import pytest
+from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
 
@@ -19,6 +21,7 @@ from model_engine_contracts.events import (
     parse_event,
 )
 from model_engine_contracts.topology import EVENTS, TASKS, task_consumer
+from model_engine_local.servers import NatsServer
 from model_engine_local.testing import eventually
 
 
@@ -66,6 +69,15 @@ async def test_an_event_that_is_published_again_is_stored_once(js: JetStreamCont
 async def test_without_the_stream_it_raises(js: JetStreamContext):
     with pytest.raises(NoStreamResponseError):
         await publish_event(js, build_started())
+
+
+async def test_without_an_acknowledgement_it_raises_at_its_deadline(
+    nats_server: NatsServer, nats_client: Nats, js: JetStreamContext
+):
+    await ensure_topology(js)
+    nats_server.kill()
+    with pytest.raises(nats.errors.TimeoutError):
+        await publish_event(js, build_started(), timeout=0.1)
 
 
 async def test_another_stream_on_the_subject_is_refused(js: JetStreamContext):
