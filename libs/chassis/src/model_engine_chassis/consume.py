@@ -80,7 +80,10 @@ async def run_consumers(broker: NatsBroker, stop: asyncio.Event) -> None:
             _guard(subscriber, js)
         await stop.wait()
     finally:
-        await broker.stop()
+        try:
+            await broker.stop()
+        except (nats.errors.Error, OSError) as error:
+            log.info("consumers stopped without their server", extra={"error": repr(error)})
 
 
 async def _undecoded(message: Any) -> Any:

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import nats
+import nats.errors
 from nats.aio.client import Client as Nats
 
 from model_engine_chassis.settings_base import NatsSettings
@@ -62,3 +63,11 @@ def connection_options(settings: NatsSettings, name: str) -> dict[str, Any]:
 async def connect(settings: NatsSettings, name: str) -> Nats:
     """A connection that heals itself; waits as long as it takes for the first one too."""
     return await nats.connect(**connection_options(settings, name))
+
+
+async def disconnect(client: Nats) -> None:
+    """Close a connection for good, also one whose server is gone."""
+    try:
+        await client.close()
+    except (nats.errors.Error, OSError) as error:
+        log.info("NATS connection closed without its server", extra={"error": repr(error)})

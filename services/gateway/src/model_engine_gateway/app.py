@@ -19,7 +19,7 @@ from model_engine_chassis.history import History
 from model_engine_chassis.leases import LeaseStore
 from model_engine_chassis.lifecycle import run_until
 from model_engine_chassis.mongo import connect_mongo, ensure_indexes
-from model_engine_chassis.nats_connection import connect
+from model_engine_chassis.nats_connection import connect, disconnect
 from model_engine_chassis.outbox import OutboxRelay
 from model_engine_chassis.publish import publish_event
 from model_engine_chassis.redis_connection import connect_redis
@@ -81,7 +81,7 @@ class Gateway:
             await ensure_topology(nats_client.jetstream())
             await self._serve(nats_client, database, redis, stop)
         finally:
-            await nats_client.close()
+            await disconnect(nats_client)
             await redis.aclose()
             database.client.close()
 
