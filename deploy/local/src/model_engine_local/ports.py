@@ -14,7 +14,8 @@ def free_port() -> int:
     """A port that nothing listens on now, below the range from which the kernel takes ports of outgoing connections.
 
     A port inside that range may be lost while its server restarts: a client that keeps reconnecting can even be given
-    the very port it dials, connect to itself and hold it. No port is given twice in one process. Raises OSError when no port is found.
+    the very port it dials, connect to itself and hold it. No port is given twice in one process. Raises OSError when
+    none is found.
     """
     for _ in range(ATTEMPTS):
         port = LOWEST + secrets.randbelow(HIGHEST - LOWEST)
