@@ -6,6 +6,7 @@ The arguments are never decoded: the checking model leaves them out, so a large 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -48,7 +49,7 @@ def read_predict_request(
 ) -> PredictRequest:
     """Check query and body. Raises ApiError 422 that names every wrong field."""
     problems: list[dict[str, Any]] = []
-    endpoint_id = parse_qs(query.decode("latin-1")).get("model_endpoint_id", [None])[-1]
+    endpoint_id = _endpoint_id(query)
     if endpoint_id is None:
         problems.append(
             {"type": "missing", "loc": ["query", "model_endpoint_id"], "msg": "Field required", "input": None}
@@ -73,6 +74,13 @@ def target_of(request: PredictRequest, default: bytes) -> bytes:
     """The path at the worker as it stands in the request line."""
     path = request.destination_path
     return quote(path, safe=_TARGET_SAFE).encode() if path else default
+
+
+@lru_cache(maxsize=4096)
+def _endpoint_id(query: bytes) -> str | None:
+    """The endpoint that a query string names; callers repeat theirs."""
+    values = parse_qs(query.decode("latin-1")).get("model_endpoint_id")
+    return values[-1] if values else None
 
 
 class _Problems(Exception):

@@ -81,7 +81,8 @@ class Route:
             return 429
         self._gate.running += 1
         try:
-            with trace.use(_traceparent(scope)):
+            traceparent = headers_of(scope).get(b"traceparent")
+            with trace.use(None if traceparent is None else traceparent.decode("latin-1")):
                 return await self._guarded(scope, receive, send)
         finally:
             self._gate.running -= 1
@@ -157,10 +158,3 @@ def loop_deadline(call: Call) -> float:
 def _upstream_headers() -> tuple[tuple[bytes, bytes], ...]:
     headers = tuple((name.encode(), value.encode()) for name, value in trace.outgoing_headers().items())
     return ((b"content-type", b"application/json"), *headers)
-
-
-def _traceparent(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"traceparent":
-            return str(value, "latin-1")
-    return None

@@ -5,6 +5,7 @@ before that is a plain HTTP error; whatever the worker says, and every later fai
 """
 
 import asyncio
+import logging
 import time
 
 from pydantic import BaseModel, ValidationError
@@ -21,6 +22,8 @@ from model_engine_gateway.inference.dispatch import Call, Dispatcher, NoAnswer
 from model_engine_gateway.inference.json_text import is_json
 from model_engine_gateway.inference.routing import Intake, loop_deadline, require_type
 from model_engine_gateway.inference.sync_tasks import refusal
+
+log = logging.getLogger(__name__)
 
 TARGET = b"/stream"
 PING_SECONDS = 15.0
@@ -76,6 +79,11 @@ class StreamingTasks:
                 if not answer.started:
                     raise
                 await answer.send([failure(str(error.detail), error.status)])
+            except Exception:
+                if not answer.started:
+                    raise
+                log.exception("a stream failed unexpectedly")
+                await answer.send([failure("Internal error occurred.", 500)])
             finally:
                 pings.cancel()
             await answer.end()

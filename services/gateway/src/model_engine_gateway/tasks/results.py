@@ -15,7 +15,7 @@ from model_engine_gateway.tasks.microbatch import MicroBatcher
 from model_engine_gateway.tasks.repository import TaskRepository
 from model_engine_gateway.tasks.task import Finish, Start, effect_of
 
-WINDOW = 1000
+WINDOW = 256
 """Reports that one gateway works on at once; two gateways share what the durable admits."""
 
 
