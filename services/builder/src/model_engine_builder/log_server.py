@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -49,7 +49,7 @@ class LogServer:
                 if len(self.streams) >= self.max_streams:
                     await self._end(message.reply, f"{self.max_streams} logs are being read already; try again")
                     return
-                stream = tasks.create_task(self._serve(message))
+                stream = tasks.create_task(self.serve(message.data, message.reply))
                 self.streams.add(stream)
                 stream.add_done_callback(self.streams.discard)
 
@@ -59,26 +59,27 @@ class LogServer:
             for stream in list(self.streams):
                 stream.cancel()
 
-    async def _serve(self, message: Msg) -> None:
+    async def serve(self, raw: bytes, reply: str) -> None:
+        """Answer one request, until the log or its reader is at an end."""
         STREAMS.inc()
         try:
-            request = LogRequest.model_validate_json(message.data)
+            request = LogRequest.model_validate_json(raw)
             async with asyncio.timeout(self.max_seconds):
-                await self._stream(request, message.reply)
+                await self._stream(request, reply)
         except ValidationError as error:
-            await self._end(message.reply, f"unreadable request: {error}")
+            await self._end(reply, f"unreadable request: {error}")
         except UnknownEndpoint:
-            await self._end(message.reply, "there is no such log (yet)")
+            await self._end(reply, "there is no such log (yet)")
         except (RuntimeProtocolError, PyMongoError) as error:
-            await self._end(message.reply, str(error))
+            await self._end(reply, str(error))
         except TimeoutError:
-            await self._end(message.reply, f"a log is read for {self.max_seconds:g} s at most; ask again")
+            await self._end(reply, f"a log is read for {self.max_seconds:g} s at most; ask again")
         except ReaderGone:
             pass
         except nats.errors.Error as error:
             log.warning("log not delivered", extra={"error": repr(error)})
         else:
-            await self._end(message.reply)
+            await self._end(reply)
         finally:
             STREAMS.dec()
 
@@ -89,31 +90,34 @@ class LogServer:
             if rollout is None or rollout.environment_key is None:
                 raise UnknownEndpoint(request.endpoint_id)
             name = rollout.environment_key
+        copying = asyncio.create_task(self._copy(name, request, reply))
+        looking = asyncio.create_task(self._look_after(reply))
+        try:
+            done, _ = await asyncio.wait({copying, looking}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            copying.cancel()
+            looking.cancel()
+            await asyncio.gather(copying, looking, return_exceptions=True)
+
+    async def _copy(self, name: str, request: LogRequest, reply: str) -> None:
         async with aclosing(self.runtime.logs(name, request.worker, request.previous, request.follow)) as texts:
-            while (text := await self._next(texts, reply)) is not None:
+            async for text in texts:
                 data = text.encode()
                 for start in range(0, len(data), FRAME_BYTES):
                     await self.nats.publish(reply, data[start : start + FRAME_BYTES])
 
-    async def _next(self, texts: AsyncIterator[str], reply: str) -> str | None:
-        """The next piece; while there is none, make sure now and then that somebody still wants it."""
-        pending = asyncio.ensure_future(anext(texts, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait({pending}, timeout=KEEPALIVE_SECONDS)
-                if done:
-                    return pending.result()
-                await self._ping(reply)
-        finally:
-            pending.cancel()
-
-    async def _ping(self, reply: str) -> None:
-        try:
-            await self.nats.request(reply, b"", timeout=1.0)
-        except nats.errors.NoRespondersError as error:
-            raise ReaderGone from error
-        except nats.errors.TimeoutError:
-            return  # it listens, and need not answer
+    async def _look_after(self, reply: str) -> NoReturn:
+        """Make sure now and then that somebody still reads. Raises ReaderGone."""
+        while True:
+            await asyncio.sleep(KEEPALIVE_SECONDS)
+            try:
+                await self.nats.request(reply, b"", timeout=1.0)
+            except nats.errors.NoRespondersError as error:
+                raise ReaderGone from error
+            except nats.errors.TimeoutError:
+                continue  # it listens, and need not answer
 
     async def _end(self, reply: str, problem: str | None = None) -> None:
         headers = {END_HEADER: "true"} | ({ERROR_HEADER: " ".join(problem.split())} if problem else {})
