@@ -125,9 +125,10 @@ class Exchange:
 
     def _leave(self) -> None:
         """Give the connection back when the exchange is whole, else abort it; then free the slot."""
-        sent_whole = self._pump is None or self._pump.done()
-        if self._pump is not None:
-            self._pump.cancel()
+        pump = self._pump
+        sent_whole = pump is None or (pump.done() and not pump.cancelled() and pump.exception() is None)
+        if pump is not None:
+            pump.cancel()
         connection = getattr(self, "_connection", None)
         if connection is not None:
             if connection.rest() and sent_whole:
