@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     """A fresh nats-server with JetStream; the test may stop, kill and start it."""
-    server = NatsServer(tmp_path / "nats")
+    server = NatsServer(tmp_path / "nats", die_with_parent=True)
     server.start()
     yield server
     server.kill()
@@ -49,7 +49,7 @@ def nats_settings(nats_url: str) -> NatsSettings:
 @pytest.fixture(scope="session")
 def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the mongod of this session (or parallel worker) is; take a database of your own (mongo_settings)."""
-    server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    server = MongoServer(tmp_path_factory.mktemp("mongo"), die_with_parent=True)
     server.start()
     yield server.url
     server.kill()
@@ -58,7 +58,7 @@ def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def mongo_server(tmp_path: Path) -> Iterator[MongoServer]:
     """A mongod of the test's own, to stop, kill and start. It takes two seconds: for tests of faults only."""
-    server = MongoServer(tmp_path / "mongo")
+    server = MongoServer(tmp_path / "mongo", die_with_parent=True)
     server.start()
     yield server
     server.kill()
@@ -82,7 +82,7 @@ async def mongo_db(mongo_settings: MongoSettings) -> AsyncIterator[Any]:
 @pytest.fixture
 def valkey_server(tmp_path: Path) -> Iterator[ValkeyServer]:
     """A fresh Valkey."""
-    server = ValkeyServer(tmp_path / "valkey")
+    server = ValkeyServer(tmp_path / "valkey", die_with_parent=True)
     server.start()
     yield server
     server.kill()

@@ -1,6 +1,9 @@
 """The embedded servers against the real binaries: start, restart on the same data and port, faults, errors."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +12,7 @@ import pytest
 import redis.asyncio
 from pymongo import MongoClient
 
-from model_engine_local.ports import free_port
+from model_engine_local.ports import free_port, is_free
 from model_engine_local.servers import (
     BinaryNotFound,
     EmbeddedServer,
@@ -94,6 +97,20 @@ def test_a_taken_port_is_an_error(kind: type[EmbeddedServer], nats_server: NatsS
     with pytest.raises(ServerStartFailed, match=f"listens on 127.0.0.1:{nats_server.port}"):
         server.start()
     assert server.pid is None
+
+
+@pytest.mark.integration
+def test_a_server_of_a_test_dies_with_its_process(tmp_path: Path):
+    script = (
+        "import os, pathlib, sys; from model_engine_local.servers import ValkeyServer;"
+        "server = ValkeyServer(pathlib.Path(sys.argv[1]), die_with_parent=True); server.start();"
+        "print(server.port, flush=True); os._exit(1)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=30)
+    port = int(done.stdout)
+    deadline = time.monotonic() + 10
+    while not is_free(port):
+        assert time.monotonic() < deadline, "the server outlived its owner"
 
 
 @pytest.mark.integration

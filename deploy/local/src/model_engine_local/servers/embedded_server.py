@@ -1,9 +1,11 @@
 """One server process on 127.0.0.1: started and awaited, stopped, killed, started again on the same data and port."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -18,6 +20,14 @@ POLL_SECONDS = 0.01
 TAIL_BYTES = 3000
 
 
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class ServerStartFailed(Exception):
     """The server ended, or did not become ready in time; the message ends with the last lines of its log."""
 
@@ -26,16 +36,20 @@ class EmbeddedServer(ABC):
     """Base of the three servers. Calls block (use a thread inside an event loop); one caller at a time.
 
     `port` 0 means a free one, chosen once and kept over restarts. The server has a process group of its own, so that
-    an interrupt of the terminal reaches only its owner, who stops it in the right order.
+    an interrupt of the terminal reaches only its owner, who stops it in the right order. With `die_with_parent`, for
+    tests, the kernel of Linux kills it when the thread that started it is gone, however that came about.
     """
 
     BINARY: ClassVar[Binary]
 
-    def __init__(self, data_dir: Path, port: int = 0, log: Path | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, port: int = 0, log: Path | None = None, *, die_with_parent: bool = False
+    ) -> None:
         self.data_dir = data_dir
         self.port = port or free_port()
         self.log = log or data_dir / f"{self.BINARY.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._preexec = _die_with_parent if die_with_parent and sys.platform == "linux" else None
 
     @property
     @abstractmethod
@@ -98,7 +112,13 @@ class EmbeddedServer(ABC):
         with self.log.open("ab") as log:
             log_start = log.tell()
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data_dir, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.data_dir,
+                start_new_session=True,
+                preexec_fn=self._preexec,
             )
         try:
             self._await_ready(log_start)
