@@ -54,18 +54,17 @@ class Platform:
 @pytest.fixture
 def make_settings(nats_url: str, valkey_url: str, mongo_settings: MongoSettings) -> Callable[..., GatewaySettings]:
     def make(**overrides: Any) -> GatewaySettings:
-        return GatewaySettings(
-            nats_url=nats_url,
-            redis_url=valkey_url,
-            mongo_url=mongo_settings.mongo_url,
-            mongo_database=mongo_settings.mongo_database,
-            host="127.0.0.1",
-            port=0,
-            admin_token=ADMIN_TOKEN,
-            artifact_url_secret=ARTIFACT_SECRET,
-            drain_seconds=2,
-            **overrides,
-        )
+        defaults = {
+            "nats_url": nats_url,
+            "redis_url": valkey_url,
+            "mongo_url": mongo_settings.mongo_url,
+            "mongo_database": mongo_settings.mongo_database,
+            "port": 0,
+            "admin_token": ADMIN_TOKEN,
+            "artifact_url_secret": ARTIFACT_SECRET,
+            "drain_seconds": 2,
+        }
+        return GatewaySettings(**{**defaults, **overrides})
 
     return make
 
@@ -90,6 +89,10 @@ async def start(make_settings: Callable[..., GatewaySettings]) -> AsyncIterator[
 
     yield start_one
     stop.set()
+    _, hanging = await asyncio.wait(tasks, timeout=20)
+    for task in asyncio.all_tasks() if hanging else ():
+        task.print_stack()
+    assert not hanging, "a gateway does not stop"
     await asyncio.gather(*tasks)
     for platform in platforms:
         await disconnect(platform.nats)
