@@ -197,7 +197,7 @@ class Bench:
         js = self.nats.jetstream()
         state = (await js.stream_info(EVENTS.name)).state
         found = []
-        for sequence in range(state.first_seq, state.last_seq + 1):
+        for sequence in range(max(1, state.first_seq), state.last_seq + 1):
             message = await js.get_msg(EVENTS.name, sequence)
             if message.subject is not None and message.subject.startswith("mesys."):
                 event = parse_event(message.data or b"")

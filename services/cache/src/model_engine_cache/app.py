@@ -1,8 +1,11 @@
 """Composition root of the cache: one leader watches the runtime, the others stand by."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+
+from nats.aio.client import Client as Nats
 
 from model_engine_cache.leader import Leader, RuntimeHealth
 from model_engine_cache.repository import ObservedRepository
@@ -14,15 +17,17 @@ from model_engine_chassis.mongo import connect_mongo
 from model_engine_chassis.nats_connection import connect
 from model_engine_chassis.redis_connection import connect_redis
 from model_engine_runtime.driver import open_runtime
+from model_engine_runtime.protocol import Runtime
 
 LEASE = "cache"
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The service: leads when the lease is free, stands by otherwise."""
+    """The service: leads when the lease is free, stands by otherwise. `open_runtime` gives it its runtime."""
 
     settings: CacheSettings
+    open_runtime: Callable[[CacheSettings, Nats], Runtime] = open_runtime
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set."""
@@ -40,7 +45,7 @@ class Cache:
         async def body(lease: Lease) -> None:
             leader = Leader(
                 epoch=lease.epoch,
-                runtime=open_runtime(settings, nats),
+                runtime=self.open_runtime(settings, nats),
                 js=nats.jetstream(),
                 repository=ObservedRepository(redis),
                 health=runtime_health,
