@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Platform:
 
     def client(self, key: str | None = None, **options: Any) -> Client:
         """A client that is patient with what is being restarted."""
-        options.setdefault("policy", RetryPolicy(attempts=40, cap_seconds=1.0))
+        options.setdefault("policy", RetryPolicy(attempts=100, cap_seconds=1.0))
         return Client(Connection(self.running.url, key or self.key), **options)
 
     def deploy(
@@ -71,11 +72,22 @@ class Platform:
         os.kill(process.pid, signal.SIGKILL)
         return process.pid
 
-    def kill_named(self, name: str) -> None:
-        """SIGKILL to the process with this instance name, such as `cache-2`."""
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """SIGSTOP to the process with this instance name, such as `cache-2`, and SIGCONT afterwards: a hung process."""
         launcher = psutil.Process(self.running.launcher)
         victim = next(child for child in launcher.children() if child.environ().get("ME_INSTANCE_ID") == name)
-        victim.kill()
+        victim.suspend()
+        try:
+            yield
+        finally:
+            victim.resume()
+
+    def call_fresh(self, name: str, predict: Callable[..., Any]) -> Any:
+        """Deploy a function as a sync endpoint that starts at zero, and call it with x=3."""
+        endpoint = self.deploy(name, predict, EndpointSettings(endpoint_type="sync", min_workers=0))
+        with self.client() as client:
+            return client.predict(endpoint.id, {"x": 3}, timeout_seconds=30)
 
     def ready(self) -> bool:
         """Whether the gateway says that it is ready."""

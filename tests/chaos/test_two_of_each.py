@@ -65,12 +65,12 @@ async def test_both_of_each_work(pair: Platform) -> None:
         for number in (1, 2):
             assert re.search(proof, _log(pair, f"{service}-{number}")), f"{service}-{number} did nothing"
     for service in ("cache", "autoscaler"):
-        leaders = [number for number in (1, 2) if "lease taken" in _log(pair, f"{service}-{number}")]
-        assert leaders
-        victim = leaders[0]
-        pair.kill_named(f"{service}-{victim}")
-        other = f"{service}-{3 - victim}"
-        await eventually(lambda log_of=other: "lease taken" in _log(pair, log_of), 30)
+        leader = next(number for number in (1, 2) if "lease taken" in _log(pair, f"{service}-{number}"))
+        with pair.stopped(f"{service}-{leader}"):
+            standby = f"{service}-{3 - leader}"
+            await eventually(lambda name=standby: "lease taken" in _log(pair, name), 30)
+        await eventually(lambda name=f"{service}-{leader}": "lease lost" in _log(pair, name), 30)
+    assert pair.call_fresh("after-takeover", echo) == 3, "the new leaders do the work"
 
 
 def _verbs(platform: Platform, endpoint_id: str) -> list[str]:
