@@ -36,6 +36,7 @@ def test_a_pickled_bundle() -> None:
         "ME_BUNDLE_KIND": "cloudpickle",
         "ME_ARTIFACT_PATH": "{artifact}",
         "ME_MODEL_CONCURRENCY": "4",
+        "ME_MODEL_QUEUE_SIZE": "100",
     }
     assert (workers.cpus, workers.memory_bytes, workers.initial_replicas) == (1, 1 << 30, 1)
     environment = environment_of(SPEC, LIMITS)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MARKER_SECONDS = 1.0
 STREAM_SECONDS = 2.0
-NATS_ERRORS: tuple[type[Exception], ...] = (nats.errors.Error, TimeoutError, OSError, ExceptionGroup)
+NATS_ERRORS: tuple[type[Exception], ...] = (nats.errors.Error, TimeoutError, OSError)
 
 KNOWN = Gauge("modelengine_cache_endpoints", "Endpoints that the runtime has workers of.")
 CHANGES = Counter("modelengine_cache_changes", "Changes of endpoints that were worth telling.")

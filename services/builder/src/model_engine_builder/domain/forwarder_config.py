@@ -4,6 +4,9 @@ from model_engine_contracts.documents import EndpointSpec
 from model_engine_contracts.endpoint_states import EndpointType
 from model_engine_contracts.topology import TASKS, task_durable
 
+DEFAULT_MAX_CONCURRENCY = 100
+"""Calls at once in one worker where the endpoint says nothing."""
+
 _ANSWERS: dict[str, object] = {
     "predict_route": "/predict",
     "healthcheck_route": "/readyz",
@@ -23,7 +26,11 @@ _STREAMS: dict[str, object] = {
 def forwarder_config(endpoint_id: str, owner: str, spec: EndpointSpec) -> dict[str, object]:
     """The keys of the forwarder's file but for what the driver knows: the worker's id and the model's port."""
     worker: dict[str, object] = {"endpoint_id": endpoint_id, "owner": owner}
-    config: dict[str, object] = {"worker": worker, "sync": _ANSWERS | {"forward_http_status": True}}
+    config: dict[str, object] = {
+        "worker": worker,
+        "sync": _ANSWERS | {"forward_http_status": True},
+        "max_concurrency": max_concurrency(spec),
+    }
     if spec.endpoint_type is EndpointType.STREAMING:
         config["stream"] = dict(_STREAMS)
     if spec.endpoint_type is EndpointType.ASYNC:
@@ -33,6 +40,9 @@ def forwarder_config(endpoint_id: str, owner: str, spec: EndpointSpec) -> dict[s
             "durable": task_durable(endpoint_id),
             "concurrency": spec.scaling.concurrent_requests_per_worker,
         }
-    if spec.scaling.forwarder_max_concurrency is not None:
-        config["max_concurrency"] = spec.scaling.forwarder_max_concurrency
     return config
+
+
+def max_concurrency(spec: EndpointSpec) -> int:
+    """How many calls one worker takes at once; those that do not run wait in the model server."""
+    return spec.scaling.forwarder_max_concurrency or DEFAULT_MAX_CONCURRENCY

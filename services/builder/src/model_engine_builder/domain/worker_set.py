@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model_engine_builder.domain.forwarder_config import forwarder_config
+from model_engine_builder.domain.forwarder_config import forwarder_config, max_concurrency
 from model_engine_contracts.documents import EndpointDocument, EndpointSpec
 from model_engine_contracts.failures import FailureInfo, Reason, failure_info
 from model_engine_runtime.keys import template_revision
@@ -114,6 +114,8 @@ def _env(spec: EndpointSpec) -> dict[str, str]:
         "ME_BUNDLE_KIND": BUNDLE_KINDS[bundle.flavor],
         "ME_ARTIFACT_PATH": "{artifact}",
         "ME_MODEL_CONCURRENCY": str(spec.scaling.concurrent_requests_per_worker),
+        # The forwarder alone refuses what is too much.
+        "ME_MODEL_QUEUE_SIZE": str(max_concurrency(spec)),
     }
     if env["ME_BUNDLE_KIND"] == "zip":
         flavor = _flavor(spec)
