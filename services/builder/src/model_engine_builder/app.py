@@ -1,12 +1,14 @@
 """Composition root of the builder: the only file that makes clients and binds the parts to one another."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from nats.aio.client import Client as Nats
+from pymongo.errors import PyMongoError
 
 from model_engine_builder.clock import now
 from model_engine_builder.domain.view import RuntimeView
@@ -28,9 +30,12 @@ from model_engine_chassis.lifecycle import run_until
 from model_engine_chassis.mongo import connect_mongo, ensure_indexes, installation_id
 from model_engine_chassis.nats_connection import connect
 from model_engine_chassis.publish import publish_event
+from model_engine_chassis.retry import backoff
 from model_engine_chassis.signed_url import sign_artifact_url
 from model_engine_contracts.topology import BUILDER_ENDPOINTS
 from model_engine_runtime.driver import open_runtime
+
+log = logging.getLogger(__name__)
 
 JANITOR_LEASE = "builder-janitor"
 
@@ -47,10 +52,11 @@ class Builder:
         nats = await connect(self.settings, "builder")
         database = connect_mongo(self.settings)
         try:
-            await ensure_indexes(database, {ROLLOUTS: ROLLOUT_INDEXES})
-            await self._run(nats, database, await installation_id(database), stop)
+            installation = await _await_database(database, stop)
+            if installation is not None:
+                await self._run(nats, database, installation, stop)
         finally:
-            await nats.drain()
+            await nats.close()
             database.client.close()
 
     async def _run(self, nats: Nats, database: Any, installation: str, stop: asyncio.Event) -> None:
@@ -115,6 +121,20 @@ class Builder:
             lead(leases, JANITOR_LEASE, settings.instance_id, 3 * settings.lease_seconds, clean_up, stop),
             serving=(run_consumers(broker, stop), logs.run(stop)),
         )
+
+
+async def _await_database(database: Any, stop: asyncio.Event) -> str | None:
+    """The installation's id, as soon as MongoDB answers; None when `stop` is set before."""
+    attempt = 0
+    while not stop.is_set():
+        try:
+            await ensure_indexes(database, {ROLLOUTS: ROLLOUT_INDEXES})
+            return await installation_id(database)
+        except PyMongoError as error:
+            log.warning("waiting for MongoDB", extra={"error": str(error)})
+            await asyncio.sleep(backoff(attempt, 0.5, 5.0))
+            attempt += 1
+    return None
 
 
 def _sign(settings: BuilderSettings, artifact_id: str) -> str:

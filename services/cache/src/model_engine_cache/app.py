@@ -59,7 +59,7 @@ class Cache:
                 lead(LeaseStore(database), LEASE, settings.instance_id, settings.lease_seconds, body, stop),
             )
         finally:
-            await nats.drain()
+            await nats.close()
             await redis.aclose()
             database.client.close()
 
