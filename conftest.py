@@ -13,6 +13,7 @@ from model_engine_local.servers import MongoServer, NatsServer, ValkeyServer
 
 _SERVER_FIXTURES = {"nats_server", "nats_url", "mongo_server", "mongo_url", "mongo_db", "valkey_server", "valkey_url"}
 _PLATFORM_FOLDERS = ("tests/e2e/", "tests/chaos/")
+_INTEGRATION_FOLDERS = ("tests/integration/", "examples/", "deploy/local/tests/test_servers.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -21,7 +22,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         path = item.path.relative_to(config.rootpath).as_posix()
         if path.startswith(_PLATFORM_FOLDERS):
             item.add_marker(pytest.mark.e2e)
-        elif _SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+        elif path.startswith(_INTEGRATION_FOLDERS) or _SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.integration)
 
 

@@ -1,13 +1,11 @@
 """A whole platform per test module: every service a real process, on free ports and in a folder of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from platform_under_test import Platform
-
-PlatformFactory = Callable[..., Platform]
+from platform_under_test import Platform, PlatformFactory
 
 
 @pytest.fixture(scope="module")

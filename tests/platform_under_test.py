@@ -106,6 +106,10 @@ class Platform:
         return [" ".join(_cmdline(process)) for process in workers_of(DataDir(self.folder).path)]
 
 
+PlatformFactory = Callable[..., Platform]
+"""Starts a platform from `scale` and settings; a fixture stops it."""
+
+
 def _loader_of(predict: Callable[..., Any]) -> Callable[[Any], Callable[..., Any]]:
     def load_predict_fn(_: Any) -> Callable[..., Any]:
         return predict

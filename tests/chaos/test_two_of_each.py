@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-from conftest import PlatformFactory
 from model_engine import Bundle, EndpointSettings
 from model_engine_local.testing import eventually
-from platform_under_test import Platform
+from platform_under_test import Platform, PlatformFactory
 
 
 def echo(x: int) -> int:
