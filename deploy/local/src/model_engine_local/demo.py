@@ -21,6 +21,7 @@ import typer
 from model_engine.bundling import Bundle
 from model_engine.cli.exit_codes import ExitCode
 from model_engine.cli.output import say, show_table
+from model_engine.cli.watching import event_line
 from model_engine.client import Client
 from model_engine.connection import Connection, resolve_connection
 from model_engine.deployment import EndpointSettings
@@ -223,14 +224,6 @@ def _print_scores(scores: list[Score]) -> None:
 
 
 def _print_events(client: Client, way: str, endpoint_id: str) -> None:
-    rows = [
-        (event.position, f"{event.time:%H:%M:%S.%f}"[:-3], event.type.removeprefix("modelengine."), _facts(event.data))
-        for event in client.events(endpoint_id, after="0", follow=False)
-    ]
-    say(f"\nEvents of digits-{way}:")
-    show_table(["position", "time", "event", ""], rows)
-
-
-def _facts(data: dict[str, Any]) -> str:
-    shown = {key: value for key, value in data.items() if key not in ("endpoint_id", "name") and value is not None}
-    return ", ".join(f"{key}={value}" for key, value in shown.items())[:160]
+    typer.echo(f"\nEvents of digits-{way}:")
+    for event in client.events(endpoint_id, after="0", follow=False):
+        typer.echo(event_line(event))

@@ -49,10 +49,11 @@ def events(
             if output == "json":
                 show_json_line(event.raw)
             else:
-                typer.echo(_line(event))
+                typer.echo(event_line(event))
 
 
-def _line(event: "HistoryEvent") -> str:
+def event_line(event: "HistoryEvent") -> str:
+    """One event on one line."""
     verb = event.type.removeprefix("modelengine.")
     facts = ", ".join(f"{key}={_short(value)}" for key, value in event.data.items() if value is not None)
     return f"{event.position:>6}  {event.time:%H:%M:%S}  {verb:<32}  {facts}"
