@@ -236,3 +236,38 @@ def test_the_readme_shows_every_exit_status() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     for code, meaning in MEANINGS.items():
         assert f"| {code.value} | {meaning} |" in readme
+
+
+def test_describe_explains_a_failure(run: Any, gateway: Any, answer: Any) -> None:
+    reason = "EXITED: The model server exited with code 3. (Read the log.)"
+    gateway.script(
+        "GET",
+        "/v1/model-endpoints",
+        {"model_endpoints": [{**ENDPOINT, "status": "UPDATE_FAILED", "status_reason": reason}]},
+    )
+    failure = {
+        "code": "EXITED",
+        "message": "The model server exited with code 3.",
+        "remedy": "Read the log.",
+        "exit_code": 3,
+        "log_tail": "one\nlast words",
+    }
+    event = {
+        "specversion": "1.0",
+        "id": "evt_1",
+        "source": "gateway",
+        "subject": "end_1",
+        "position": 7,
+        "type": "modelengine.endpoint.status-changed.v1",
+        "time": "2026-01-02T03:04:05Z",
+        "data": {"status": "UPDATE_FAILED", "failure": failure},
+    }
+    body = f"id: 7\ndata: {json.dumps(event)}\n\n".encode()
+    gateway.script("GET", "/v1/model-endpoints/end_1/events", answer(body=body), answer(body=body), answer(body=b""))
+    text = run("describe", "adder").stdout
+    for part in ("EXITED", "exited with code 3", "exit code  3", "Read the log.", "  last words", "status-changed.v1"):
+        assert part in text
+    document = json.loads(run("describe", "adder", "-o", "json").stdout)
+    assert (document["code"], document["exit_code"], document["log_lines"]) == ("EXITED", 3, ["one", "last words"])
+    without_history = json.loads(run("describe", "adder", "-o", "json").stdout)
+    assert (without_history["cause"], without_history["remedy"]) == (failure["message"], failure["remedy"])
