@@ -1,12 +1,13 @@
 """The driver of the agent: the Runtime protocol as requests over NATS."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from nats import errors as nats_errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from model_engine_runtime.errors import InvalidRequest, RuntimeUnavailable
 from model_engine_runtime.protocol import Change, Environment, Preparation, Snapshot, WorkerSet
@@ -26,6 +27,8 @@ from model_engine_runtime.wire import (
 )
 
 CALL_SECONDS = 5.0
+MESSAGES_HELD = 1024
+"""Beyond it the NATS client holds messages, and then drops some: a gap, so a new snapshot."""
 
 T = TypeVar("T")
 
@@ -59,8 +62,7 @@ class AgentRuntime:
 
     async def watch(self) -> AsyncGenerator[Snapshot | Change, None]:
         """See Runtime.watch. Subscribes before it asks for the snapshot, so that nothing falls between."""
-        changes = await self._nats.subscribe(subject(self._agent, "watch"))
-        try:
+        async with self._messages(subject(self._agent, "watch")) as changes:
             incarnation, number, snapshot = await self._snapshot()
             yield snapshot
             while True:
@@ -74,8 +76,6 @@ class AgentRuntime:
                 elif not known or numbered.number > number:
                     incarnation, number, snapshot = await self._snapshot()
                     yield snapshot
-        finally:
-            await _unsubscribe(changes)
 
     async def logs(
         self, target: str, worker: str | None = None, previous: bool = False, follow: bool = False
@@ -108,19 +108,14 @@ class AgentRuntime:
 
     async def _snapshot(self) -> tuple[str, int, Snapshot]:
         inbox = self._nats.new_inbox()
-        replies = await self._nats.subscribe(inbox)
-        try:
+        parts: list[SnapshotPart] = []
+        async with self._messages(inbox) as replies:
             await self._nats.publish(subject(self._agent, "snapshot"), b"", reply=inbox)
-            parts: list[SnapshotPart] = []
             while not parts or not parts[-1].last:
                 message = await _next(replies, "a snapshot of the agent")
                 if not message.data and (message.headers or {}).get("Status") == "503":
                     raise RuntimeUnavailable(f"no agent named {self._agent!r} is connected to NATS")
                 parts.append(decode_reply(SnapshotPart, message.data))
-        except nats_errors.Error as error:
-            raise RuntimeUnavailable(f"no snapshot of the agent {self._agent!r}: {error}") from error
-        finally:
-            await _unsubscribe(replies)
         first = parts[0]
         snapshot = Snapshot(
             installation=first.installation,
@@ -129,16 +124,25 @@ class AgentRuntime:
         )
         return first.incarnation, first.number, snapshot
 
+    @asynccontextmanager
+    async def _messages(self, name: str) -> AsyncIterator[asyncio.Queue[Msg]]:
+        """The messages of a subject. Subscription.next_msg would do but for Python 3.11, where it may lose a
+        cancellation (asyncio.wait_for swallows one that meets a result).
+        """
+        messages: asyncio.Queue[Msg] = asyncio.Queue(MESSAGES_HELD)
+        try:
+            subscription = await self._nats.subscribe(name, cb=messages.put)
+            try:
+                yield messages
+            finally:
+                await subscription.unsubscribe()
+        except nats_errors.Error as error:
+            raise RuntimeUnavailable(f"no connection to the agent {self._agent!r}: {error}") from error
 
-async def _next(subscription: Subscription, what: str) -> Msg:
+
+async def _next(messages: asyncio.Queue[Msg], what: str) -> Msg:
     try:
-        return await subscription.next_msg(timeout=SILENCE_SECONDS)
-    except (TimeoutError, nats_errors.Error) as error:
-        raise RuntimeUnavailable(f"nothing of {what} for {SILENCE_SECONDS:g} s: {error or 'silence'}") from error
-
-
-async def _unsubscribe(subscription: Subscription) -> None:
-    try:
-        await subscription.unsubscribe()
-    except nats_errors.Error:
-        return  # the connection is closed, and the subscription with it
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await messages.get()
+    except TimeoutError as error:
+        raise RuntimeUnavailable(f"{what} is silent for {SILENCE_SECONDS:g} s") from error

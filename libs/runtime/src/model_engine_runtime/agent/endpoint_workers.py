@@ -121,7 +121,6 @@ class EndpointWorkers:
                 worker = WorkerRecord(new_id("wrk"), want.revision, want.environment_key)
                 await self._save_worker(worker)
                 self._supervise(tasks, worker, adopt=False)
-        self._shared.changed(self.endpoint_id)
 
     async def _note_progress(self) -> None:
         """Remember that the desired revision has been READY, and forget the previous one once its workers are gone."""
