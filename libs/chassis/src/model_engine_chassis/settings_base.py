@@ -2,15 +2,17 @@
 
 import os
 import socket
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -104,6 +106,21 @@ class HealthSettings(ServiceSettings):
 
     health_host: str = Field(default="127.0.0.1", description="address of the health server")
     health_port: int = Field(default=0, ge=0, le=65535, description="its port; 0 lets the system choose (logged)")
+
+
+class OutboundSettings(ServiceSettings):
+    """Which addresses of users may be called."""
+
+    allowed_callback_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="networks (CIDR, comma-separated) that callbacks and webhooks may go to although they are not"
+        " public, such as 10.0.0.0/8",
+    )
+
+    @field_validator("allowed_callback_networks", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
