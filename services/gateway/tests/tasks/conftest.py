@@ -169,7 +169,7 @@ def endpoint_document(endpoint_id: str = END, **changes: Any) -> EndpointDocumen
     spec = {name: changes.pop(name) for name in list(changes) if name in EndpointSpec.model_fields}
     return EndpointDocument(
         _id=endpoint_id,
-        name="digits",
+        name=endpoint_id,
         owner="ada",
         created_by="ada",
         created_at=moment,

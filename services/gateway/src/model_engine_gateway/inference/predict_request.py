@@ -16,6 +16,7 @@ from model_engine_contracts.api.tasks import EndpointPredictV1Request, SyncEndpo
 from model_engine_gateway.errors import ApiError
 from model_engine_gateway.inference.json_text import is_nested_too_deeply
 
+CACHED_QUERY_BYTES = 256
 _TARGET_SAFE = "/%?&=:@+$,;!*'()~-._"
 
 
@@ -49,7 +50,7 @@ def read_predict_request(
 ) -> PredictRequest:
     """Check query and body. Raises ApiError 422 that names every wrong field."""
     problems: list[dict[str, Any]] = []
-    endpoint_id = _endpoint_id(query)
+    endpoint_id = _endpoint_id(query) if len(query) <= CACHED_QUERY_BYTES else _endpoint_id.__wrapped__(query)
     if endpoint_id is None:
         problems.append(
             {"type": "missing", "loc": ["query", "model_endpoint_id"], "msg": "Field required", "input": None}
@@ -76,7 +77,7 @@ def target_of(request: PredictRequest, default: bytes) -> bytes:
     return quote(path, safe=_TARGET_SAFE).encode() if path else default
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _endpoint_id(query: bytes) -> str | None:
     """The endpoint that a query string names; callers repeat theirs."""
     values = parse_qs(query.decode("latin-1")).get("model_endpoint_id")

@@ -1,0 +1,88 @@
+"""The composed gateway: the data plane's routes are wired to keys, documents, queues and the history."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from model_engine_chassis.nats_connection import connect
+from model_engine_chassis.publish import publish_result
+from model_engine_chassis.settings_base import MongoSettings, NatsSettings, RedisSettings
+from model_engine_contracts.documents import ENDPOINTS
+from model_engine_contracts.endpoint_states import EndpointType
+from model_engine_contracts.envelope import new_event
+from model_engine_gateway.app import build
+from model_engine_gateway.settings import GatewaySettings
+from model_engine_local.testing import eventually
+
+from .conftest import endpoint_document
+from .test_results import failed, succeeded
+
+ADMIN_TOKEN = "an-admin-token-of-tests"
+
+
+@asynccontextmanager
+async def running_gateways(count: int, settings: dict[str, Any]) -> AsyncIterator[tuple[list[str], asyncio.Event]]:
+    """Whole gateways on ports of their own; the event stops them."""
+    stop = asyncio.Event()
+    gateways = [build(GatewaySettings(**settings, instance_id=f"gateway-{number}")) for number in range(count)]
+    async with asyncio.TaskGroup() as tasks:
+        for gateway in gateways:
+            tasks.create_task(gateway.run(stop))
+        try:
+            for gateway in gateways:
+                await gateway.started.wait()
+            yield [f"http://127.0.0.1:{gateway.port}" for gateway in gateways], stop
+        finally:
+            stop.set()
+
+
+async def test_two_gateways_share_the_work(
+    nats_settings: NatsSettings, mongo_settings: MongoSettings, mongo_db: Any, redis_settings: RedisSettings
+) -> None:
+    settings = {
+        "nats_url": nats_settings.nats_url,
+        "mongo_url": mongo_settings.mongo_url,
+        "mongo_database": mongo_settings.mongo_database,
+        "redis_url": redis_settings.redis_url,
+        "port": 0,
+        "admin_token": ADMIN_TOKEN,
+        "artifact_url_secret": "a-secret-of-the-tests",
+    }
+    nats = await connect(nats_settings, "test")
+    endpoints = [endpoint_document(), endpoint_document("end_sync", endpoint_type=EndpointType.SYNC)]
+    for document in endpoints:
+        await mongo_db[ENDPOINTS].insert_one(document.model_dump(by_alias=True))
+    async with httpx.AsyncClient(timeout=20) as client, running_gateways(2, settings) as (urls, stop):
+        admin = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+        key = (await client.post(f"{urls[0]}/v1/admin/api-keys", json={"owner": "ada"}, headers=admin)).json()["key"]
+        auth = httpx.BasicAuth(key, "")
+        ids = []
+        for url in urls * 5:
+            query = {"model_endpoint_id": "end_1"}
+            answer = await client.post(f"{url}/v1/async-tasks", params=query, json={"args": {}}, auth=auth)
+            ids.append(answer.json()["task_id"])
+        for task_id in ids[1:]:
+            await publish_result(nats.jetstream(), new_event(succeeded(task_id), source="test"))
+        await publish_result(nats.jetstream(), new_event(failed(ids[0]), source="test"))
+
+        async def all_done() -> bool:
+            answers = [await client.get(f"{urls[1]}/v1/async-tasks/{task_id}", auth=auth) for task_id in ids]
+            return [answer.json()["status"] for answer in answers] == ["FAILURE"] + ["SUCCESS"] * 9
+
+        async def in_history() -> bool:
+            found = await mongo_db["events"].find_one({"type": "modelengine.task.failed.v1", "owner": "ada"})
+            return found is not None
+
+        await eventually(all_done)
+        await eventually(in_history)
+        query = {"model_endpoint_id": "end_sync"}
+        late = await client.post(f"{urls[0]}/v1/sync-tasks", params=query, json={"timeout_seconds": 0.1}, auth=auth)
+        assert late.status_code == 408
+        held = asyncio.create_task(client.post(f"{urls[0]}/v1/sync-tasks", params=query, json={}, auth=auth))
+        await asyncio.wait({held}, timeout=0.3)
+        stop.set()
+        assert (await held).status_code == 503
+    await nats.close()
