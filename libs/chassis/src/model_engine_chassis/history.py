@@ -73,6 +73,11 @@ class History:
         newest = await self._records.find_one({}, {"_id": 1}, sort=[("_id", -1)])
         return int(newest["_id"]) if newest else 0
 
+    async def owners_after(self, position: int) -> list[str]:
+        """Whose events there are after a position."""
+        owners = await self._records.distinct("owner", {"_id": {"$gt": position}})
+        return [owner for owner in owners if owner is not None]
+
     def poke(self, owner: str) -> None:
         """Wake the followers of this owner: one of its events has just been published."""
         for wake in self._followers.get(owner, ()):

@@ -24,6 +24,12 @@ from model_engine_contracts.events.endpoint import (
 )
 from model_engine_contracts.events.rollout import RolloutFailed, RolloutStarted, RolloutSucceeded
 from model_engine_contracts.events.scaling import ScalingDecided
+from model_engine_contracts.events.subscription import (
+    SubscriptionCreated,
+    SubscriptionDeleted,
+    SubscriptionDisabled,
+    SubscriptionTested,
+)
 from model_engine_contracts.events.task import (
     TaskCancelled,
     TaskCompleted,
@@ -67,10 +73,17 @@ _ALL: tuple[type[EventData], ...] = (
     BundleCreated,
     ApiKeyCreated,
     ApiKeyRevoked,
+    SubscriptionCreated,
+    SubscriptionDisabled,
+    SubscriptionDeleted,
+    SubscriptionTested,
 )
 
 EVENT_TYPES: dict[str, type[EventData]] = {cls.type_name(): cls for cls in _ALL}
 """The CloudEvents type of every event and the model of its data."""
+
+HISTORY_TYPES = frozenset(name for name, cls in EVENT_TYPES.items() if cls.HISTORY)
+"""The types that users may subscribe to."""
 
 
 def _type_of(value: Any) -> str:
@@ -97,6 +110,7 @@ def load_event(document: dict[str, Any]) -> Event[Any]:
 
 __all__ = [
     "EVENT_TYPES",
+    "HISTORY_TYPES",
     "ApiKeyCreated",
     "ApiKeyRevoked",
     "BuildFailed",
@@ -121,6 +135,10 @@ __all__ = [
     "RolloutStarted",
     "RolloutSucceeded",
     "ScalingDecided",
+    "SubscriptionCreated",
+    "SubscriptionDeleted",
+    "SubscriptionDisabled",
+    "SubscriptionTested",
     "TaskCancelled",
     "TaskCompleted",
     "TaskDeadLettered",
