@@ -43,9 +43,8 @@ def explain(endpoint: GetModelEndpointV1Response, history: Iterable[HistoryEvent
         return Explanation(None, None, None, None, (), tuple(recent))
     if failure is not None and endpoint.status_reason.startswith(f"{failure['code']}:"):
         lines = tuple(failure["log_tail"].splitlines()[-LOG_LINES:])
-        return Explanation(
-            failure["code"], failure["message"], failure["exit_code"], failure["remedy"], lines, tuple(recent)
-        )
+        code, cause, remedy = (failure[name] for name in ("code", "message", "remedy"))
+        return Explanation(code, cause, failure.get("exit_code"), remedy, lines, tuple(recent))
     # The history is kept for some days only; the status itself tells the rest.
     parts = _REASON.fullmatch(endpoint.status_reason)
     code, cause, remedy = parts.groups() if parts else (None, endpoint.status_reason, None)

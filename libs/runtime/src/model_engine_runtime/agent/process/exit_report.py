@@ -9,6 +9,7 @@ from model_engine_runtime.protocol import Failure
 
 TERMINATION_BYTES = 16 << 10
 MESSAGE_CHARACTERS = 2000
+LINE_CHARACTERS = 200
 
 SAID_BY_MODEL_SERVER = frozenset(
     {
@@ -44,7 +45,7 @@ def failure_of(folder: Path) -> Failure:
     name = NAMES.get(part, part)
     if (error := report.get("error")) is not None:
         return Failure(Reason.EXITED, f"The {name} cannot be started: {error}", exit_code, lines)
-    return Failure(Reason.EXITED, f"The {name} {_how(exit_code)}.", exit_code, lines)
+    return Failure(Reason.EXITED, f"The {name} {_how(exit_code)}{_last_line(lines)}", exit_code, lines)
 
 
 def _how(code: int | None) -> str:
@@ -53,6 +54,11 @@ def _how(code: int | None) -> str:
     if code is not None and code > 128:
         return f"was ended by signal {code - 128}"
     return f"exited with code {code}"
+
+
+def _last_line(lines: str) -> str:
+    last = next((line.strip() for line in reversed(lines.splitlines()) if line.strip()), None)
+    return "." if last is None else f"; its last line: {last[:LINE_CHARACTERS]}"
 
 
 def _read_object(path: Path) -> dict[str, object] | None:
