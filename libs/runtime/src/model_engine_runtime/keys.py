@@ -22,7 +22,7 @@ def environment_key(environment: Environment, platform: str, model_server: str) 
 
     The artifact's address and the deadline are no part of it; the order of requirements is, as it is to installers.
     """
-    identity = {
+    identity: dict[str, object] = {
         "image": environment.image,
         "python": environment.python,
         "requirements": list(environment.requirements),
@@ -30,6 +30,8 @@ def environment_key(environment: Environment, platform: str, model_server: str) 
         "platform": platform,
         "model_server": model_server,
     }
+    if environment.artifact_location is not None:
+        identity["artifact"] = [environment.artifact_location, environment.artifact_version]
     return _digest(identity)[:KEY_CHARACTERS]
 
 

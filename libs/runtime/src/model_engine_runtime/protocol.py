@@ -53,13 +53,16 @@ class Failure:
 class Environment:
     """What a worker needs on disk before it starts; equal environments are shared. `python` is such as `3.11`.
 
-    `artifact_url` is where the artifact can be read for now; it is no part of the identity.
+    An artifact is known by its SHA-256, or, where nobody knows that, by its location and the version that its source
+    names. `artifact_url` is where it can be read for now; it is no part of the identity.
     """
 
     image: str | None = None
     python: str | None = None
     requirements: tuple[str, ...] = ()
     artifact_sha256: str | None = None
+    artifact_location: str | None = None
+    artifact_version: str | None = None
     artifact_url: str | None = field(default=None, compare=False, repr=False)
     deadline_s: float = 1500.0
 

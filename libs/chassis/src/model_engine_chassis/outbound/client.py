@@ -1,4 +1,4 @@
-"""The client: one POST per call over a connection of its own to an address that was checked before.
+"""The client: one request per call over a connection of its own to an address that was checked before.
 
 The name is resolved once, the addresses are checked, and the connection goes to a checked address itself, so a name
 that resolves to something else a moment later changes nothing. Redirects are not followed: they would lead past the
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -54,10 +54,11 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class OutboundAnswer:
-    """What was answered; `body` is its beginning, undecoded."""
+    """What was answered; `body` is its beginning, undecoded. Names of headers are in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_success(self) -> bool:
@@ -105,6 +106,20 @@ class OutboundClient:
 
         Only a connection that was not made is tried again, at the next address of the host.
         """
+        return await self._request("POST", url, body, headers, auth)
+
+    async def get(self, url: str) -> OutboundAnswer:
+        """Ask for `url` and give the beginning of the answer, in the same way as `post`."""
+        return await self._request("GET", url, None, {})
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        auth: BasicAuth | ClientCertificate | None = None,
+    ) -> OutboundAnswer:
         target = _parse(url)
         async with _deadline(target.host, self._total_seconds):
             addresses = await self._addresses(target)
@@ -116,7 +131,7 @@ class OutboundClient:
                     verify=tls, auth=request_auth, timeout=timeout, trust_env=False, follow_redirects=False
                 ) as client:
                     sent = {"accept-encoding": "identity", **headers, "host": target.netloc.decode("ascii")}
-                    request = client.build_request("POST", target, content=body, headers=sent)
+                    request = client.build_request(method, target, content=body, headers=sent)
                     return await self._send(client, request, addresses)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise OutboundFailed(f"The host {target.host} could not be called: {_reason(error)}.") from error
@@ -141,7 +156,7 @@ class OutboundClient:
         )
         answer = await client.send(pinned, stream=True)
         try:
-            return OutboundAnswer(answer.status_code, await self._beginning(answer))
+            return OutboundAnswer(answer.status_code, await self._beginning(answer), dict(answer.headers))
         finally:
             await answer.aclose()
 

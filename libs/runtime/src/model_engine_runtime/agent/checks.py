@@ -16,7 +16,12 @@ _PYTHON = re.compile(r"3\.\d{1,3}(\.\d{1,3})?")
 def check_environment(environment: Environment) -> None:
     """Raises InvalidRequest that names what is wrong."""
     url, sha256 = environment.artifact_url, environment.artifact_sha256
-    _require(url is None or sha256 is not None, "artifact_sha256 is missing: an artifact is known by its hash")
+    location, version = environment.artifact_location, environment.artifact_version
+    known = sha256 is not None or (location is not None and version is not None)
+    _require(
+        known or (url is None and location is None),
+        "artifact_sha256 is missing: an artifact is known by its hash, or by its location and version",
+    )
     _require(sha256 is None or bool(_SHA256.fullmatch(sha256)), "artifact_sha256 must be 64 hexadecimal digits")
     _require(environment.deadline_s > 0, f"deadline_s must be above 0, not {environment.deadline_s}")
     python = environment.python

@@ -48,12 +48,17 @@ class EnvironmentBuilder:
     async def _build(self, environment: Environment, folder: Path, steps: BuildSteps) -> None:
         venv = folder / "venv"
         await steps.make_venv(venv, interpreter(environment.python))
-        if environment.artifact_sha256 is not None:
+        if environment.artifact_sha256 is not None or environment.artifact_location is not None:
             if environment.artifact_url is None:
                 raise BuildFailed(Failure(Reason.ARTIFACT_MISSING, "The artifact has no address to fetch it from."))
-            source = ArtifactSource(environment.artifact_url, environment.artifact_sha256, self._max_artifact_bytes)
+            source = ArtifactSource(
+                environment.artifact_url,
+                environment.artifact_sha256,
+                environment.artifact_version,
+                self._max_artifact_bytes,
+            )
             size = await fetch(source, folder / "artifact")
-            steps.say(f"fetched the artifact: {size} B, SHA-256 as expected")
+            steps.say(f"fetched the artifact: {size} B, as expected")
         await steps.install(venv, [*environment.requirements, *model_server.requirements()])
         site_packages = next((venv / "lib").glob("python*/site-packages"))
         await asyncio.to_thread(model_server.copy_into, site_packages)
