@@ -20,6 +20,7 @@ from model_engine_chassis.leases import LeaseStore
 from model_engine_chassis.lifecycle import run_until
 from model_engine_chassis.mongo import connect_mongo, ensure_indexes
 from model_engine_chassis.nats_connection import connect, disconnect
+from model_engine_chassis.outbound import OutboundClient
 from model_engine_chassis.outbox import OutboxRelay
 from model_engine_chassis.publish import publish_event
 from model_engine_chassis.redis_connection import connect_redis
@@ -47,6 +48,10 @@ from model_engine_gateway.repositories.endpoints import ENDPOINT_INDEXES, Endpoi
 from model_engine_gateway.settings import GatewaySettings
 from model_engine_gateway.tasks.repository import TASK_INDEXES, TASKS
 from model_engine_gateway.tasks.service import AsyncTasks
+from model_engine_gateway.webhooks.deliverer import Deliverer
+from model_engine_gateway.webhooks.repository import SUBSCRIPTION_INDEXES, SUBSCRIPTIONS, SubscriptionRepository
+from model_engine_gateway.webhooks.sender import Sender
+from model_engine_gateway.webhooks.subscriptions import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +61,9 @@ INDEXES = {
     API_KEYS: API_KEY_INDEXES,
     ARTIFACTS: ARTIFACT_INDEXES,
     TASKS: TASK_INDEXES,
+    SUBSCRIPTIONS: SUBSCRIPTION_INDEXES,
 }
-OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, TASKS)
+OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, TASKS, SUBSCRIPTIONS)
 ARTIFACT_SWEEP_SECONDS = 3600.0
 ARTIFACT_GRACE = timedelta(days=1)
 
@@ -98,6 +104,18 @@ class Gateway:
         )
         store = LeaseStore(database)
         tasks = AsyncTasks(settings, nats=nats_client, database=database, inference=inference, store=store)
+        managed = Endpoints(endpoints, bundles)
+        subscriptions = SubscriptionRepository(database)
+        outbound = OutboundClient(settings.allowed_callback_networks)
+        sender = Sender(outbound)
+        deliverer = Deliverer(
+            subscriptions,
+            history,
+            sender,
+            store=store,
+            holder=settings.instance_id,
+            retry_seconds=settings.webhook_retry_seconds,
+        )
         health = Health()
         health.add_check("mongo", partial(database.command, "ping"))
         health.add_check("nats", partial(nats_client.flush, 2))
@@ -105,12 +123,13 @@ class Gateway:
         control = Control(
             principals=principals,
             bundles=Bundles(bundles, artifacts.find),
-            endpoints=Endpoints(endpoints, bundles),
+            endpoints=managed,
             artifacts=artifacts,
             api_keys=ApiKeys(keys, partial(_broadcast_revocation, nats_client)),
             history=history,
             logs=EndpointLogs(nats_client),
             streams=streams,
+            subscriptions=Subscriptions(subscriptions, managed, history, outbound, sender),
             queue_depths=partial(read_queue_depths, js),
         )
         edge = Edge(
@@ -133,6 +152,7 @@ class Gateway:
 
         async def poke(event: Event[Any]) -> None:
             history.poke(event.owner or "")
+            deliverer.poke()
 
         await nats_client.subscribe(KEY_REVOKED_SUBJECT, cb=forget_revoked)
         listener = listen(settings.host, settings.port, reuse_port=settings.reuse_port)
@@ -150,17 +170,17 @@ class Gateway:
                 serve_asgi(edge, listener, stop, drain_seconds=settings.drain_seconds),
                 run_consumers(broker, stop),
                 relay.run(stop),
+                deliverer.run(stop),
                 tasks.run(stop),
-                _close_on(stop, health, streams),
+                _close_streams(stop, streams),
             ),
         )
         await tasks.close()
 
 
-async def _close_on(stop: asyncio.Event, health: Health, streams: LiveStreams) -> None:
-    """When the drain begins: let nobody send new work, and end what would never end by itself."""
+async def _close_streams(stop: asyncio.Event, streams: LiveStreams) -> None:
+    """When the drain begins, end what would never end by itself."""
     await stop.wait()
-    health.ready = False
     streams.close()
 
 

@@ -11,10 +11,18 @@ from model_engine_chassis.settings_base import (
 )
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.tasks.settings import TaskSettings
+from model_engine_gateway.webhooks.settings import WebhookSettings
 
 
 class GatewaySettings(
-    InferenceSettings, TaskSettings, NatsSettings, MongoSettings, RedisSettings, HealthSettings, ServiceSettings
+    InferenceSettings,
+    TaskSettings,
+    WebhookSettings,
+    NatsSettings,
+    MongoSettings,
+    RedisSettings,
+    HealthSettings,
+    ServiceSettings,
 ):
     """Sizes in bytes, times in seconds."""
 

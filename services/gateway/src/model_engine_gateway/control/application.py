@@ -19,11 +19,13 @@ from model_engine_gateway.control.failures import add_error_handlers
 from model_engine_gateway.control.live_streams import LiveStreams
 from model_engine_gateway.control.log_routes import add_log_routes
 from model_engine_gateway.control.routing import Authenticate, control_route
+from model_engine_gateway.control.subscription_routes import add_subscription_routes
 from model_engine_gateway.endpoint_logs import EndpointLogs
 from model_engine_gateway.endpoints import Endpoints
 from model_engine_gateway.principals import Principal, Principals, check_admin
 from model_engine_gateway.repositories.artifacts import ArtifactRepository
 from model_engine_gateway.settings import GatewaySettings
+from model_engine_gateway.webhooks.subscriptions import Subscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Control:
     history: History
     logs: EndpointLogs
     streams: LiveStreams
+    subscriptions: Subscriptions
     queue_depths: QueueDepths
 
 
@@ -61,6 +64,7 @@ def build_control_app(settings: GatewaySettings, control: Control) -> FastAPI:
     add_bundle_v2_routes(keyed, control.bundles)
     add_endpoint_routes(keyed, control.endpoints, control.queue_depths)
     add_event_routes(keyed, control.history, control.endpoints, control.streams)
+    add_subscription_routes(keyed, control.subscriptions)
     add_log_routes(keyed, control.endpoints, control.logs, control.streams)
     add_upload_route(keyed, control.artifacts, settings.max_artifact_bytes)
     add_api_key_routes(admin, control.api_keys)
