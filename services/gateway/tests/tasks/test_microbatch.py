@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from model_engine_gateway.tasks.microbatch import MicroBatcher
+from model_engine_local.testing import eventually
 
 
 async def test_what_comes_together_is_flushed_together() -> None:
@@ -63,3 +64,22 @@ async def test_closing_flushes_what_is_left_and_flushes_are_bounded() -> None:
     batcher.add_nowait(20)
     await batcher.close()
     assert (running, most) == (0, 3)
+
+
+async def test_while_flushes_are_slow_the_next_batch_grows() -> None:
+    release = asyncio.Event()
+    sizes: list[int] = []
+
+    async def flush(items: Sequence[int]) -> None:
+        sizes.append(len(items))
+        await release.wait()
+
+    batcher = MicroBatcher(flush, delay=0, max_flushes=1)
+    batcher.add_nowait(0)
+    await eventually(lambda: sizes == [1])
+    for number in range(30):
+        batcher.add_nowait(number)
+        await asyncio.sleep(0)
+    release.set()
+    await batcher.close()
+    assert sizes == [1, 30]

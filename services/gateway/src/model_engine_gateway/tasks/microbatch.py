@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -11,18 +12,19 @@ ItemT = TypeVar("ItemT")
 
 
 class _Batch(Generic[ItemT]):
-    __slots__ = ("done", "items")
+    __slots__ = ("done", "is_due", "items")
 
     def __init__(self, done: asyncio.Future[None]) -> None:
         self.items: list[ItemT] = []
+        self.is_due = False
         self.done = done
 
 
 class MicroBatcher(Generic[ItemT]):
-    """Hands items to `flush` in batches, `delay` seconds after the first of each at the latest.
+    """Hands items to `flush` in batches, `delay` seconds after the first of each, or later while all flushes are busy.
 
-    At most `max_items` share a batch and `max_flushes` flushes run at once; callers wait for theirs, so the bound on
-    callers bounds the memory.
+    At most `max_items` share a batch and `max_flushes` flushes run at once: the slower they are, the larger the batches
+    become. Callers wait for theirs, so the bound on callers bounds the memory.
     """
 
     def __init__(
@@ -36,8 +38,9 @@ class MicroBatcher(Generic[ItemT]):
         self._flush = flush
         self._delay = delay
         self._max_items = max_items
-        self._turns = asyncio.Semaphore(max_flushes)
+        self._max_flushes = max_flushes
         self._filling: _Batch[ItemT] | None = None
+        self._full: deque[_Batch[ItemT]] = deque()
         self._running: set[asyncio.Task[None]] = set()
 
     async def add(self, item: ItemT) -> None:
@@ -48,36 +51,50 @@ class MicroBatcher(Generic[ItemT]):
         """Flush the item in time; when its flush fails that is logged, and nothing else."""
         self._enqueue(item)
 
-    def _enqueue(self, item: ItemT) -> _Batch[ItemT]:
-        loop = asyncio.get_running_loop()
-        batch = self._filling
-        if batch is None:
-            batch = self._filling = _Batch(loop.create_future())
-            loop.call_later(self._delay, self._begin, batch)
-        batch.items.append(item)
-        if len(batch.items) >= self._max_items:
-            self._begin(batch)
-        return batch
-
     async def close(self) -> None:
         """Flush what is there and wait for every flush."""
         if self._filling is not None:
-            self._begin(self._filling)
-        if self._running:
+            self._become_due(self._filling)
+        while self._running:
             await asyncio.wait(self._running)
 
-    def _begin(self, batch: _Batch[ItemT]) -> None:
-        if self._filling is not batch:
-            return  # it was full before its time
-        self._filling = None
-        task = asyncio.create_task(self._run(batch))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+    def _enqueue(self, item: ItemT) -> _Batch[ItemT]:
+        batch = self._filling
+        if batch is None:
+            loop = asyncio.get_running_loop()
+            batch = self._filling = _Batch(loop.create_future())
+            loop.call_later(self._delay, self._become_due, batch)
+        batch.items.append(item)
+        if len(batch.items) >= self._max_items:
+            self._filling = None
+            self._full.append(batch)
+            self._begin()
+        return batch
+
+    def _become_due(self, batch: _Batch[ItemT]) -> None:
+        batch.is_due = True
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start as many flushes as may run."""
+        while len(self._running) < self._max_flushes:
+            if self._full:
+                batch = self._full.popleft()
+            elif self._filling is not None and self._filling.is_due:
+                batch, self._filling = self._filling, None
+            else:
+                return
+            task = asyncio.create_task(self._run(batch))
+            self._running.add(task)
+            task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._begin()
 
     async def _run(self, batch: _Batch[ItemT]) -> None:
         try:
-            async with self._turns:
-                await self._flush(batch.items)
+            await self._flush(batch.items)
         except BaseException as error:
             batch.done.set_exception(error if isinstance(error, Exception) else RuntimeError("the flush was cancelled"))
             batch.done.exception()  # seen, whether a caller waits or not

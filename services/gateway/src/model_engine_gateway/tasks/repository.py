@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import ASCENDING, IndexModel, InsertOne, UpdateOne
+from pymongo import ASCENDING, IndexModel, UpdateOne
 
 from model_engine_chassis.outbox import outbox_entry
 from model_engine_contracts.documents import ENDPOINTS
@@ -57,7 +57,7 @@ class TaskRepository:
 
     async def insert(self, tasks: Sequence[Task]) -> None:
         """Store new tasks; when this returns they are durable."""
-        await self._tasks.bulk_write([InsertOne(_document(task)) for task in tasks], ordered=False)
+        await self._tasks.insert_many([_document(task) for task in tasks], ordered=False)
 
     async def record_publications(self, published: Sequence[Publication], stream: str) -> None:
         """Remember where in the queue these tasks are. What ended meanwhile, or has a newer attempt, is left alone."""

@@ -40,7 +40,8 @@ class SubmitTask:
         self._queue = queue
         self._wakes = wakes
         self._max_task_bytes = max_task_bytes
-        self._inserts: MicroBatcher[Task] = MicroBatcher(tasks.insert)
+        # An idle gateway writes at once; what comes while two writes are under way shares the next (docs/adr/0009).
+        self._inserts: MicroBatcher[Task] = MicroBatcher(tasks.insert, delay=0.0, max_flushes=2)
         self._publications: MicroBatcher[Publication] = MicroBatcher(self._record)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
