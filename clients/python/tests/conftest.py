@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from typer.testing import CliRunner
 
 from model_engine import AsyncClient, Client, Connection, Retry, RetryPolicy
+from model_engine.cli import app as command_line
 
 
 @dataclass
@@ -159,3 +163,15 @@ def cut_fixture() -> Answer:
 @pytest.fixture(name="answer")
 def answer_fixture() -> Callable[..., Answer]:
     return Answer
+
+
+@pytest.fixture
+def run(gateway: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Run a command line against the scripted gateway."""
+    monkeypatch.setenv("ME_URL", gateway.url)
+    monkeypatch.setenv("ME_API_KEY", "the-key")
+    monkeypatch.setenv("ME_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
+    yield lambda *words, **more: runner.invoke(command_line.build(), list(words), **more)
+    sys.modules.pop("cli_test_source", None)

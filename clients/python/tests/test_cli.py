@@ -1,13 +1,10 @@
 """The command line: what each command prints and which status it ends with."""
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from model_engine.cli import app as command_line
 from model_engine.cli.exit_codes import MEANINGS
@@ -34,18 +31,6 @@ ENDPOINT = {
 FOUND = ("GET", "/v1/model-endpoints", {"model_endpoints": [ENDPOINT]})
 SYNC_ANSWER = {"status": "SUCCESS", "result": {"result": '{"y": 1}'}, "traceback": None, "status_code": 200}
 SOURCE = "def load_predict_fn(model):\n    return lambda x: x\n"
-
-
-@pytest.fixture
-def run(gateway: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Run a command line against the scripted gateway."""
-    monkeypatch.setenv("ME_URL", gateway.url)
-    monkeypatch.setenv("ME_API_KEY", "the-key")
-    monkeypatch.setenv("ME_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
-    yield lambda *words, **more: runner.invoke(command_line.build(), list(words), **more)
-    sys.modules.pop("cli_test_source", None)
 
 
 def test_help_shows_every_exit_status(run: Any) -> None:

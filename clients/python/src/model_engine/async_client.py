@@ -19,6 +19,12 @@ from model_engine.sse import SseDecoder
 from model_engine.transport import AsyncTransport
 from model_engine_contracts.api.api_keys import ApiKeyResponse, CreateApiKeyResponse
 from model_engine_contracts.api.endpoints import GetModelEndpointV1Response
+from model_engine_contracts.api.subscriptions import (
+    CreateEventSubscriptionRequest,
+    CreateEventSubscriptionResponse,
+    EventDelivery,
+    EventSubscriptionResponse,
+)
 from model_engine_contracts.api.tasks import GetAsyncTaskV1Response
 
 
@@ -154,3 +160,38 @@ class AsyncClient:
     async def revoke_api_key(self, key_id: str) -> None:
         """Revoke a key. Needs the administrator's token as the key."""
         await self._transport.send(operations.revoke_api_key(key_id))
+
+    async def create_subscription(
+        self,
+        url: str,
+        *,
+        types: list[str] | None = None,
+        endpoint_id: str | None = None,
+        after: int | None = None,
+    ) -> CreateEventSubscriptionResponse:
+        """Have events posted to `url`, signed with the secret of the answer, which is shown this once.
+
+        `types` and `endpoint_id` narrow the events; `after` is a position to begin after, None: what happens next.
+        """
+        subscription = CreateEventSubscriptionRequest(url=url, types=types, endpoint_id=endpoint_id, after=after)
+        return await self._transport.send(operations.create_subscription(subscription))
+
+    async def subscriptions(self) -> list[EventSubscriptionResponse]:
+        """All subscriptions of the caller."""
+        return (await self._transport.send(operations.list_subscriptions())).event_subscriptions
+
+    async def subscription(self, subscription_id: str) -> EventSubscriptionResponse:
+        """One subscription: how far it is, and since when it fails."""
+        return await self._transport.send(operations.get_subscription(subscription_id))
+
+    async def delete_subscription(self, subscription_id: str) -> None:
+        """Delete a subscription; nothing is posted any more."""
+        await self._transport.send(operations.delete_subscription(subscription_id))
+
+    async def test_subscription(self, subscription_id: str) -> EventDelivery:
+        """Have a test event posted now; what became of it."""
+        return await self._transport.send(operations.test_subscription(subscription_id))
+
+    async def subscription_deliveries(self, subscription_id: str, limit: int = 50) -> list[EventDelivery]:
+        """The last attempts to deliver events, newest first, 100 at most."""
+        return (await self._transport.send(operations.list_deliveries(subscription_id, limit))).deliveries

@@ -18,6 +18,12 @@ from model_engine.sse import SseDecoder
 from model_engine.transport import Transport
 from model_engine_contracts.api.api_keys import ApiKeyResponse, CreateApiKeyResponse
 from model_engine_contracts.api.endpoints import GetModelEndpointV1Response
+from model_engine_contracts.api.subscriptions import (
+    CreateEventSubscriptionRequest,
+    CreateEventSubscriptionResponse,
+    EventDelivery,
+    EventSubscriptionResponse,
+)
 from model_engine_contracts.api.tasks import GetAsyncTaskV1Response
 
 
@@ -168,3 +174,38 @@ class Client:
     def revoke_api_key(self, key_id: str) -> None:
         """Revoke a key. Needs the administrator's token as the key."""
         self._transport.send(operations.revoke_api_key(key_id))
+
+    def create_subscription(
+        self,
+        url: str,
+        *,
+        types: list[str] | None = None,
+        endpoint_id: str | None = None,
+        after: int | None = None,
+    ) -> CreateEventSubscriptionResponse:
+        """Have events posted to `url`, signed with the secret of the answer, which is shown this once.
+
+        `types` and `endpoint_id` narrow the events; `after` is a position to begin after, None: what happens next.
+        """
+        subscription = CreateEventSubscriptionRequest(url=url, types=types, endpoint_id=endpoint_id, after=after)
+        return self._transport.send(operations.create_subscription(subscription))
+
+    def subscriptions(self) -> list[EventSubscriptionResponse]:
+        """All subscriptions of the caller."""
+        return self._transport.send(operations.list_subscriptions()).event_subscriptions
+
+    def subscription(self, subscription_id: str) -> EventSubscriptionResponse:
+        """One subscription: how far it is, and since when it fails."""
+        return self._transport.send(operations.get_subscription(subscription_id))
+
+    def delete_subscription(self, subscription_id: str) -> None:
+        """Delete a subscription; nothing is posted any more."""
+        self._transport.send(operations.delete_subscription(subscription_id))
+
+    def test_subscription(self, subscription_id: str) -> EventDelivery:
+        """Have a test event posted now; what became of it."""
+        return self._transport.send(operations.test_subscription(subscription_id))
+
+    def subscription_deliveries(self, subscription_id: str, limit: int = 50) -> list[EventDelivery]:
+        """The last attempts to deliver events, newest first, 100 at most."""
+        return self._transport.send(operations.list_deliveries(subscription_id, limit)).deliveries

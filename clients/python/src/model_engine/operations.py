@@ -25,6 +25,15 @@ from model_engine_contracts.api.endpoints import (
     UpdateModelEndpointV1Request,
     UpdateModelEndpointV1Response,
 )
+from model_engine_contracts.api.subscriptions import (
+    CreateEventSubscriptionRequest,
+    CreateEventSubscriptionResponse,
+    DeleteEventSubscriptionResponse,
+    EventDelivery,
+    EventSubscriptionResponse,
+    ListEventDeliveriesResponse,
+    ListEventSubscriptionsResponse,
+)
 from model_engine_contracts.api.tasks import (
     CreateAsyncTaskV1Response,
     GetAsyncTaskV1Response,
@@ -211,3 +220,40 @@ def list_api_keys() -> Request[ListApiKeysResponse]:
 def revoke_api_key(key_id: str) -> Request[RevokeApiKeyResponse]:
     """Revoke a key; for the administrator. A repeat changes nothing."""
     return Request("DELETE", f"/v1/admin/api-keys/{_segment(key_id)}", _reader(RevokeApiKeyResponse), repeatable=True)
+
+
+def create_subscription(subscription: CreateEventSubscriptionRequest) -> Request[CreateEventSubscriptionResponse]:
+    """Subscribe an address to events; a repeat would subscribe it twice."""
+    return Request(
+        "POST", "/v1/event-subscriptions", _reader(CreateEventSubscriptionResponse), json=_body(subscription)
+    )
+
+
+def list_subscriptions() -> Request[ListEventSubscriptionsResponse]:
+    """The caller's subscriptions."""
+    return Request("GET", "/v1/event-subscriptions", _reader(ListEventSubscriptionsResponse), repeatable=True)
+
+
+def get_subscription(subscription_id: str) -> Request[EventSubscriptionResponse]:
+    """One subscription by its id."""
+    return Request("GET", _subscription(subscription_id), _reader(EventSubscriptionResponse), repeatable=True)
+
+
+def delete_subscription(subscription_id: str) -> Request[DeleteEventSubscriptionResponse]:
+    """Delete a subscription; a repeat is answered 404."""
+    return Request("DELETE", _subscription(subscription_id), _reader(DeleteEventSubscriptionResponse), repeatable=True)
+
+
+def test_subscription(subscription_id: str) -> Request[EventDelivery]:
+    """Have a test event posted now."""
+    return Request("POST", f"{_subscription(subscription_id)}/test", _reader(EventDelivery))
+
+
+def list_deliveries(subscription_id: str, limit: int) -> Request[ListEventDeliveriesResponse]:
+    """The last attempts to deliver events, newest first."""
+    path = f"{_subscription(subscription_id)}/deliveries"
+    return Request("GET", path, _reader(ListEventDeliveriesResponse), query={"limit": str(limit)}, repeatable=True)
+
+
+def _subscription(subscription_id: str) -> str:
+    return f"/v1/event-subscriptions/{_segment(subscription_id)}"
