@@ -195,6 +195,8 @@ def new_task(task_id: str = "t1", **changes: Any) -> Task:
     moment = now()
     fields: dict[str, Any] = {
         "endpoint_id": END,
+        "attempt": 1,
+        "sequence": None,
         "owner": "ada",
         "request": '{"args": 1}',
         "destination_path": None,

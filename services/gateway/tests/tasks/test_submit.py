@@ -4,11 +4,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from model_engine_contracts.demand import WakeUp
 from model_engine_contracts.endpoint_states import EndpointType
 from model_engine_contracts.events import EndpointObserved, ObservedWorker
 from model_engine_contracts.subjects import task_subject, wake_subject
 from model_engine_contracts.topology import TASKS as TASK_STREAM
+from model_engine_gateway.tasks import sweep
 from model_engine_gateway.tasks.repository import TASKS
 from model_engine_local.servers import NatsServer
 from model_engine_local.testing import eventually
@@ -106,6 +109,21 @@ async def test_a_full_queue_is_429_and_the_task_is_over(bench: Bench) -> None:
     assert "open" not in rejected
     await bench.sweep.round()
     assert len(await bench.queued()) == 2
+
+
+async def test_a_full_queue_does_not_keep_the_sweep_from_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "PUBLISH_BATCH", 2)
+    config = (await bench.js.stream_info(TASK_STREAM.name)).config
+    await bench.js.update_stream(config.evolve(max_msgs_per_subject=1))
+    for number in range(5):
+        await bench.insert(f"full{number}")
+    await bench.insert("other", endpoint_id="end_2")
+    await bench.put_endpoint("end_2")
+    await bench.sweep.round()
+    assert [message.task_id for message in await bench.queued()] == ["full0"]
+    assert [message.task_id for message in await bench.queued("end_2")] == ["other"]
 
 
 async def test_without_nats_the_task_is_accepted_and_delivered_later(bench: Bench, nats_server: NatsServer) -> None:

@@ -11,7 +11,7 @@ from model_engine_contracts.topology import TASKS, task_durable
 from model_engine_gateway.clock import now
 from model_engine_gateway.tasks import metrics
 from model_engine_gateway.tasks.repository import TaskRepository
-from model_engine_gateway.tasks.task import Task, dead_letter
+from model_engine_gateway.tasks.task import TaskRef, dead_letter
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ async def on_dead_letter(tasks: TaskRepository, letter: DeadLetter) -> None:
         await tasks.apply([dead_letter(task, letter.deliveries, letter.reason, now())])
 
 
-async def _task_of(tasks: TaskRepository, letter: DeadLetter) -> Task | None:
+async def _task_of(tasks: TaskRepository, letter: DeadLetter) -> TaskRef | None:
     """The open task whose message this is: by the message itself, or by its place where the server dropped it."""
     if letter.data is not None:
         try:

@@ -38,7 +38,7 @@ class Reconciliation:
 
     async def _look_at(self, endpoint_id: str) -> None:
         after = self._looked_up_to.get(endpoint_id, 0)
-        tasks = [task async for task in self._tasks.published(endpoint_id, after, LOOKUPS)]
+        tasks = await self._tasks.published(endpoint_id, after, LOOKUPS)
         self._looked_up_to[endpoint_id] = tasks[-1].sequence or 0 if len(tasks) == LOOKUPS else 0
         missing = await self._queue.without_message(tasks)
         if not missing or not await self._queue.results_are_read(RESULTS_SECONDS):

@@ -4,7 +4,7 @@ A task is `open` until it ends, and `unpublished` until its message's sequence i
 otherwise, so the indexes below hold only the tasks that work is left for.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from model_engine_contracts.documents import ENDPOINTS
 from model_engine_contracts.envelope import Event, new_event
 from model_engine_gateway.events import SOURCE
 from model_engine_gateway.tasks.states import TaskState
-from model_engine_gateway.tasks.task import Finish, Publication, Start, Task
+from model_engine_gateway.tasks.task import Finish, Publication, Start, Task, TaskRef
 
 TASKS = "tasks"
 
@@ -30,8 +30,8 @@ TASK_INDEXES = (
     IndexModel([("delete_at", ASCENDING)], name="retention", sparse=True, expireAfterSeconds=0),
 )
 
-_TASK_FIELDS = {
-    "endpoint_id": 1,
+_REFERENCE = {"endpoint_id": 1, "attempt": 1, "sequence": 1}
+_TASK = _REFERENCE | {
     "owner": 1,
     "request": 1,
     "destination_path": 1,
@@ -39,8 +39,6 @@ _TASK_FIELDS = {
     "expires_at": 1,
     "timeout_seconds": 1,
     "traceparent": 1,
-    "attempt": 1,
-    "sequence": 1,
 }
 _KEPT_FOR_REPLAY = (TaskState.FAILURE,)
 
@@ -91,22 +89,28 @@ class TaskRepository:
         found: dict[str, Any] | None = await self._tasks.find_one({"_id": task_id, "owner": owner}, projection)
         return found
 
-    async def find_open(self, query: dict[str, Any]) -> Task | None:
+    async def find_open(self, query: dict[str, Any]) -> TaskRef | None:
         """One open task."""
-        found = await self._tasks.find_one({**query, "open": True}, _TASK_FIELDS)
-        return None if found is None else _task(found)
+        found = await self._tasks.find_one({**query, "open": True}, _REFERENCE)
+        return None if found is None else _reference(found)
 
     # --- what the sweep looks for -----------------------------------------------------------------------------------
 
     async def unpublished(self, before: datetime, limit: int) -> list[Task]:
         """Tasks whose publication has been unknown since before this moment, oldest first."""
-        cursor = self._tasks.find({"unpublished": True, "queued_at": {"$lt": before}}, _TASK_FIELDS)
-        return [_task(found) async for found in cursor.sort("queued_at", ASCENDING).limit(limit)]
+        cursor = self._tasks.find({"unpublished": True, "queued_at": {"$lt": before}}, _TASK)
+        found = await cursor.sort("queued_at", ASCENDING).to_list(length=limit)
+        return [Task(id=task["_id"], **{name: task[name] for name in _TASK}) for task in found]
 
-    async def expired(self, before: datetime, limit: int) -> list[Task]:
+    async def postpone(self, tasks: Iterable[TaskRef], queued_at: datetime) -> None:
+        """These tasks cannot be published now: the others come first."""
+        ids = [task.id for task in tasks]
+        await self._tasks.update_many({"_id": {"$in": ids}, "unpublished": True}, {"$set": {"queued_at": queued_at}})
+
+    async def expired(self, before: datetime, limit: int) -> list[TaskRef]:
         """Tasks that nobody started and whose time was over before this moment."""
         query = {"open": True, "expires_at": {"$lt": before}, "state": TaskState.QUEUED}
-        return [_task(found) async for found in self._tasks.find(query, _TASK_FIELDS).limit(limit)]
+        return [_reference(found) async for found in self._tasks.find(query, _REFERENCE).limit(limit)]
 
     async def requeue_foreign(self, stream: str, queued_at: datetime) -> int:
         """Every open task that was published to an earlier stream is to be published again, as a new attempt.
@@ -118,7 +122,7 @@ class TaskRepository:
         )
         return int(result.modified_count)
 
-    async def requeue(self, tasks: Iterable[Task], queued_at: datetime) -> int:
+    async def requeue(self, tasks: Iterable[TaskRef], queued_at: datetime) -> int:
         """These tasks have no live message: publish them again, as a new attempt. Returns how many were open still."""
         writes = [
             UpdateOne(
@@ -140,10 +144,10 @@ class TaskRepository:
         staying = {str(found["_id"]) async for found in self._endpoints.find(query, {"_id": 1})}
         return set(endpoint_ids) - staying
 
-    async def open_tasks(self, endpoint_id: str, limit: int) -> list[Task]:
+    async def open_tasks(self, endpoint_id: str, limit: int) -> list[TaskRef]:
         """Open tasks of an endpoint."""
         query = {"open": True, "endpoint_id": endpoint_id}
-        return [_task(found) async for found in self._tasks.find(query, _TASK_FIELDS).limit(limit)]
+        return [_reference(found) async for found in self._tasks.find(query, _REFERENCE).limit(limit)]
 
     async def published_counts(self) -> dict[str, int]:
         """How many open tasks of each endpoint should have a message in its queue."""
@@ -153,11 +157,11 @@ class TaskRepository:
         ]
         return {str(found["_id"]): int(found["count"]) async for found in self._tasks.aggregate(pipeline)}
 
-    async def published(self, endpoint_id: str, after: int, limit: int) -> AsyncIterator[Task]:
-        """Open tasks of an endpoint in the order of its queue, from sequence `after` on."""
+    async def published(self, endpoint_id: str, after: int, limit: int) -> list[TaskRef]:
+        """Open tasks of an endpoint in the order of its queue, behind sequence `after`."""
         query = {"open": True, "endpoint_id": endpoint_id, "sequence": {"$gt": after}}
-        async for found in self._tasks.find(query, _TASK_FIELDS).sort("sequence", ASCENDING).limit(limit):
-            yield _task(found)
+        cursor = self._tasks.find(query, _REFERENCE).sort("sequence", ASCENDING).limit(limit)
+        return [_reference(found) async for found in cursor]
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
@@ -234,5 +238,5 @@ def _document(task: Task) -> dict[str, Any]:
     }
 
 
-def _task(found: dict[str, Any]) -> Task:
-    return Task(id=found["_id"], **{name: found[name] for name in _TASK_FIELDS})
+def _reference(found: dict[str, Any]) -> TaskRef:
+    return TaskRef(found["_id"], found["endpoint_id"], found["attempt"], found["sequence"])

@@ -94,6 +94,8 @@ def new_task(owner: str, request: PredictRequest, endpoint: EndpointInfo) -> Tas
     return Task(
         id=new_task_id(),
         endpoint_id=endpoint.id,
+        attempt=1,
+        sequence=None,
         owner=owner,
         request=request.body.decode(),
         destination_path=request.destination_path,

@@ -27,7 +27,9 @@ UNKNOWN_SECONDS = 10.0
 """A publication that is not recorded after this time is done again."""
 
 BATCH = 500
-PUBLISH_AT_ONCE = 64
+PUBLISH_BATCH = 64
+"""Small, because these tasks are read with their requests."""
+
 RECONCILE_SECONDS = 30.0
 
 
@@ -88,21 +90,22 @@ class Sweep:
             await self._queue.purge(endpoint_id)
 
     async def publish_unknown(self) -> None:
-        """Tasks whose publication is not recorded: the queue recognises those that it has already."""
-        while unknown := await self._tasks.unpublished(now() - timedelta(seconds=self._unknown_seconds), BATCH):
-            turns = asyncio.Semaphore(PUBLISH_AT_ONCE)
-            published = await asyncio.gather(*(self._publish(task, turns) for task in unknown))
-            known = [publication for publication in published if publication is not None]
-            if known:
-                await self._tasks.record_publications(known, await self._queue.stream())
-                metrics.SWEPT.labels("published").inc(len(known))
-            if len(known) < len(unknown):
-                return
+        """Tasks whose publication is not recorded: the queue recognises those that it has already.
 
-    async def _publish(self, task: Task, turns: asyncio.Semaphore) -> Publication | None:
-        async with turns:
-            try:
-                return Publication(task.id, task.attempt, await self._queue.publish(task))
-            except (QueueFull, *Unavailable) as error:
-                log.debug("a task is not queued yet: %r", error, extra={"task_id": task.id})
-                return None
+        Each is tried once; those of a full queue are put behind the others.
+        """
+        before = now() - timedelta(seconds=self._unknown_seconds)
+        while unknown := await self._tasks.unpublished(before, PUBLISH_BATCH):
+            outcomes = await asyncio.gather(*(self._publish(task) for task in unknown), return_exceptions=True)
+            pairs = list(zip(unknown, outcomes, strict=True))
+            if published := [outcome for _, outcome in pairs if isinstance(outcome, Publication)]:
+                await self._tasks.record_publications(published, await self._queue.stream())
+                metrics.SWEPT.labels("published").inc(len(published))
+            if refused := [task for task, outcome in pairs if isinstance(outcome, QueueFull)]:
+                await self._tasks.postpone(refused, now())
+            for _, outcome in pairs:
+                if isinstance(outcome, BaseException) and not isinstance(outcome, QueueFull):
+                    raise outcome
+
+    async def _publish(self, task: Task) -> Publication:
+        return Publication(task.id, task.attempt, await self._queue.publish(task))

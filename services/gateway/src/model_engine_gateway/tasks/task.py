@@ -30,11 +30,19 @@ EXPIRY_GRACE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A task as it is queued. `request` is the JSON text of the client's envelope; `attempt` counts publications."""
+class TaskRef:
+    """Which task, and where its message is. `attempt` counts publications, `sequence` is None until one is known."""
 
     id: str
     endpoint_id: str
+    attempt: int
+    sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task(TaskRef):
+    """A task as it is queued. `request` is the JSON text of the client's envelope."""
+
     owner: str
     request: str
     destination_path: str | None
@@ -42,8 +50,6 @@ class Task:
     expires_at: datetime
     timeout_seconds: float
     traceparent: str | None = None
-    attempt: int = 1
-    sequence: int | None = None
 
 
 class Publication(NamedTuple):
@@ -138,7 +144,7 @@ def effect_of(report: TaskStarted | TaskCompleted | TaskExpired, now: datetime) 
     )
 
 
-def dead_letter(task: Task, deliveries: int, reason: str | None, now: datetime) -> Finish:
+def dead_letter(task: TaskRef, deliveries: int, reason: str | None, now: datetime) -> Finish:
     """The end of a task that was delivered as often as allowed without a result, or that no worker could read."""
     why = reason or "no worker reported a result"
     error = f"The task was given up after {deliveries} deliveries: {why}."
@@ -159,7 +165,7 @@ def dead_letter(task: Task, deliveries: int, reason: str | None, now: datetime) 
     )
 
 
-def cancellation(task: Task, cause: str, now: datetime) -> Finish:
+def cancellation(task: TaskRef, cause: str, now: datetime) -> Finish:
     """The end of an open task whose endpoint goes away."""
     event = TaskCancelled(task_id=task.id, endpoint_id=task.endpoint_id, attempt=task.attempt, cause=cause)
     return Finish(task.id, TaskState.CANCELLED, now, error=cause, history=event)

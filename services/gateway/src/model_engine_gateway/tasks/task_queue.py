@@ -14,7 +14,7 @@ from model_engine_chassis.topology_ensure import ensure_topology
 from model_engine_contracts.subjects import TASK_ROOT, task_subject
 from model_engine_contracts.topology import GATEWAY_RESULTS, RESULTS, TASKS
 from model_engine_gateway.clock import now
-from model_engine_gateway.tasks.task import Task, message_ttl, submission
+from model_engine_gateway.tasks.task import Task, TaskRef, message_ttl, submission
 
 PUBLISH_SECONDS = 2.0
 STREAM_SECONDS = 2.0
@@ -76,11 +76,11 @@ class TaskQueue:
         prefix = len(TASK_ROOT) + 1
         return {subject[prefix:]: count for subject, count in (info.state.subjects or {}).items()}
 
-    async def without_message(self, tasks: Iterable[Task]) -> list[Task]:
+    async def without_message(self, tasks: Iterable[TaskRef]) -> list[TaskRef]:
         """Those of these tasks whose message is not in the queue any more. Raises one of Unavailable."""
         turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
-        async def is_missing(task: Task) -> bool:
+        async def is_missing(task: TaskRef) -> bool:
             async with turns:
                 return not await self._holds(task)
 
@@ -88,7 +88,7 @@ class TaskQueue:
         missing = await asyncio.gather(*(is_missing(task) for task in asked))
         return [task for task, gone in zip(asked, missing, strict=True) if gone]
 
-    async def remove(self, task: Task) -> None:
+    async def remove(self, task: TaskRef) -> None:
         """Take the task's message out of the queue, if it is there. Raises one of Unavailable."""
         if task.sequence is not None and await self._holds(task):
             await self.remove_sequence(task.sequence)
@@ -116,7 +116,7 @@ class TaskQueue:
             await asyncio.sleep(RESULTS_POLL_SECONDS)
         return False
 
-    async def _holds(self, task: Task) -> bool:
+    async def _holds(self, task: TaskRef) -> bool:
         """Whether the message at the task's sequence is the one of this attempt: a store that lost its end after a
         crash gives the same sequences to other tasks."""
         try:
