@@ -29,7 +29,9 @@ from model_engine_contracts.documents import ENDPOINTS
 from model_engine_contracts.events import Event
 from model_engine_contracts.subjects import HISTORY_ROOT, KEY_REVOKED_SUBJECT
 from model_engine_contracts.topology import GATEWAY_STATUS
+from model_engine_gateway.access import Admission
 from model_engine_gateway.api_keys import ApiKeys
+from model_engine_gateway.audit import AUDIT, Audited, AuditRepository
 from model_engine_gateway.bundles import Bundles
 from model_engine_gateway.clock import now
 from model_engine_gateway.control.application import Control, build_control_app
@@ -38,6 +40,8 @@ from model_engine_gateway.edge import Edge
 from model_engine_gateway.endpoint_logs import EndpointLogs
 from model_engine_gateway.endpoints import Endpoints
 from model_engine_gateway.handlers import on_fact
+from model_engine_gateway.idempotency import IdempotentPosts
+from model_engine_gateway.identity import load_identify
 from model_engine_gateway.inference.service import Inference
 from model_engine_gateway.principals import Principals
 from model_engine_gateway.queue_depths import read_queue_depths
@@ -45,6 +49,7 @@ from model_engine_gateway.repositories.api_keys import API_KEY_INDEXES, API_KEYS
 from model_engine_gateway.repositories.artifacts import ARTIFACT_INDEXES, ARTIFACTS, ArtifactRepository
 from model_engine_gateway.repositories.bundles import BUNDLE_INDEXES, BUNDLES, BundleRepository
 from model_engine_gateway.repositories.endpoints import ENDPOINT_INDEXES, EndpointRepository
+from model_engine_gateway.repositories.idempotency import IDEMPOTENCY, IDEMPOTENCY_INDEXES, IdempotencyRepository
 from model_engine_gateway.settings import GatewaySettings
 from model_engine_gateway.tasks.repository import TASK_INDEXES, TASKS
 from model_engine_gateway.tasks.service import AsyncTasks
@@ -61,9 +66,10 @@ INDEXES = {
     API_KEYS: API_KEY_INDEXES,
     ARTIFACTS: ARTIFACT_INDEXES,
     TASKS: TASK_INDEXES,
+    IDEMPOTENCY: IDEMPOTENCY_INDEXES,
     SUBSCRIPTIONS: SUBSCRIPTION_INDEXES,
 }
-OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, TASKS, SUBSCRIPTIONS)
+OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, AUDIT, TASKS, SUBSCRIPTIONS)
 ARTIFACT_SWEEP_SECONDS = 3600.0
 ARTIFACT_GRACE = timedelta(days=1)
 
@@ -74,6 +80,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
         self.started = asyncio.Event()
+        self._identify = load_identify(settings.identity)
         self.port = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -97,7 +104,8 @@ class Gateway:
         keys = ApiKeyRepository(database)
         bundles, endpoints = BundleRepository(database), EndpointRepository(database)
         artifacts, history = ArtifactRepository(database), History(database)
-        principals = Principals(keys, lambda: nats_client.is_connected)
+        principals = Principals(keys, lambda: nats_client.is_connected, self._identify)
+        admission = Admission(principals, settings.admin_token)
         streams = LiveStreams(settings.max_event_streams)
         inference = Inference(
             settings, nats=nats_client, redis=redis, principals=principals, load_endpoint=endpoints.find
@@ -121,7 +129,7 @@ class Gateway:
         health.add_check("nats", partial(nats_client.flush, 2))
         health.add_check("redis", redis.ping)
         control = Control(
-            principals=principals,
+            admission=admission,
             bundles=Bundles(bundles, artifacts.find),
             endpoints=managed,
             artifacts=artifacts,
@@ -132,14 +140,21 @@ class Gateway:
             subscriptions=Subscriptions(subscriptions, managed, history, outbound, sender),
             queue_depths=partial(read_queue_depths, js),
         )
+        once = partial(
+            IdempotentPosts,
+            records=IdempotencyRepository(database),
+            admit=admission.admit,
+            secret=settings.admin_token,
+            max_body_bytes=settings.max_artifact_bytes,
+        )
         edge = Edge(
             plain={
                 "/v1/sync-tasks": inference.sync_tasks,
                 "/v1/streaming-tasks": inference.streaming_tasks,
-                "/v1/async-tasks": tasks.submit,
+                "/v1/async-tasks": once(tasks.submit),
             },
             prefixed={"/v1/async-tasks/": tasks.read},
-            control=build_control_app(settings, control),
+            control=once(Audited(build_control_app(settings, control), AuditRepository(database).add)),
             health=health,
             limit=settings.max_in_flight,
         )

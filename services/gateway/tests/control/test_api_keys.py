@@ -73,7 +73,7 @@ class _Keys:
             raise ConnectionError
         return {"_id": "key_1", "owner": "ada", "user": "ada"}
 
-    async def revoked_since(self, moment: datetime | None) -> list[tuple[str, datetime]]:
+    async def changed_since(self, moment: datetime | None) -> list[tuple[str, datetime]]:
         if self.down:
             raise ConnectionError
         return self.revoked

@@ -64,7 +64,8 @@ async def settled(client: httpx.AsyncClient, endpoint_id: str) -> None:
 
     async def is_told() -> bool:
         answer = await client.get("/v1/events", params={"follow": "false"})
-        return "endpoint.requested" in answer.text
+        told = ("api-key.created", "bundle.created", "endpoint.requested")
+        return all(verb in answer.text for verb in told)
 
     await eventually(is_told)
 
