@@ -13,6 +13,7 @@ from model_engine_chassis.settings_base import MongoSettings, NatsSettings, Redi
 from model_engine_contracts.documents import ENDPOINTS
 from model_engine_contracts.endpoint_states import EndpointType
 from model_engine_contracts.envelope import new_event
+from model_engine_contracts.subjects import wake_subject
 from model_engine_gateway.app import build
 from model_engine_gateway.settings import GatewaySettings
 from model_engine_local.testing import eventually
@@ -78,11 +79,18 @@ async def test_two_gateways_share_the_work(
 
         await eventually(all_done)
         await eventually(in_history)
+        woken: list[str] = []
+
+        async def on_wake(message: Any) -> None:
+            woken.append(message.subject)
+
         query = {"model_endpoint_id": "end_sync"}
         late = await client.post(f"{urls[0]}/v1/sync-tasks", params=query, json={"timeout_seconds": 0.1}, auth=auth)
         assert late.status_code == 408
+        await nats.subscribe(wake_subject("end_sync"), cb=on_wake)
+        await nats.flush()
         held = asyncio.create_task(client.post(f"{urls[0]}/v1/sync-tasks", params=query, json={}, auth=auth))
-        await asyncio.wait({held}, timeout=0.3)
+        await eventually(lambda: woken)
         stop.set()
         assert (await held).status_code == 503
     await nats.close()
