@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from nats.aio.client import Client as Nats
+from nats.errors import Error as NatsError
 
 from model_engine_autoscaler.domain.demand import Demand
 from model_engine_autoscaler.domain.policy import Windows
@@ -77,23 +80,16 @@ class Autoscaler:
         )
         log.info("leading", extra={"epoch": lease.epoch})
         stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
+        following = {
+            history(aggregate="endpoint"): partial(on_endpoint_event, fleet, repository),
+            facts("endpoint", "observed"): partial(on_observed, fleet),
+        }
+        async with asyncio.TaskGroup() as tasks, _subscriptions(nats, demand, scaler):
             # Followed before the database and Redis are read, so that no change falls between.
-            tasks.create_task(
-                follow_events(
-                    nats,
-                    subjects=[history(aggregate="endpoint")],
-                    handler=partial(on_endpoint_event, fleet, repository),
-                    stop=stop,
-                )
-            )
-            tasks.create_task(
-                follow_events(
-                    nats, subjects=[facts("endpoint", "observed")], handler=partial(on_observed, fleet), stop=stop
-                )
-            )
-            await nats.subscribe(DEMAND_SUBJECT, cb=partial(on_demand, demand))
-            await nats.subscribe(wake_subject("*"), cb=partial(on_wake, demand, scaler))
+            for subject, handler in following.items():
+                started = asyncio.Event()
+                tasks.create_task(follow_events(nats, subjects=[subject], handler=handler, stop=stop, started=started))
+                await started.wait()
             async for document in repository.all():
                 fleet.record_document(document)
             async for key in redis.scan_iter(match=f"{OBSERVED_PREFIX}*", count=1000):
@@ -102,6 +98,22 @@ class Autoscaler:
             while True:
                 await scaler.tick()
                 await asyncio.sleep(settings.tick_seconds)
+
+
+@asynccontextmanager
+async def _subscriptions(nats: Nats, demand: Demand, scaler: Scaler) -> AsyncIterator[None]:
+    """Demand and wake-ups, for as long as this scaler leads: a former one must hear none."""
+    heard = [
+        await nats.subscribe(DEMAND_SUBJECT, cb=partial(on_demand, demand)),
+        await nats.subscribe(wake_subject("*"), cb=partial(on_wake, demand, scaler)),
+    ]
+    try:
+        yield
+    finally:
+        for subscription in heard:
+            # A connection that is closed has no subscriptions any more.
+            with suppress(NatsError):
+                await subscription.unsubscribe()
 
 
 def windows_of(settings: AutoscalerSettings) -> Windows:

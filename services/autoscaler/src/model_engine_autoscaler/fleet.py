@@ -13,10 +13,13 @@ REPEAT_AFTER = 5.0
 
 @dataclass(slots=True)
 class Member:
-    """One endpoint. `ordered` is the number of workers asked for last, at `ordered_at` on the monotonic clock."""
+    """One endpoint. `version` is that of the document `target` comes from; `ordered` is the number of workers asked
+    for last, at `ordered_at` on the monotonic clock.
+    """
 
     endpoint_id: str
     target: Target | None = None
+    version: int = -1
     observed: EndpointObserved | None = None
     memory: Memory = field(default_factory=Memory)
     ordered: int | None = None
@@ -49,7 +52,10 @@ class Fleet:
         if document.deletion_requested or document.tombstone:
             self.members.pop(document.id, None)
             return
-        self.member(document.id).target = target_of(document)
+        entry = self.member(document.id)
+        # The first reading of all documents may bring one that was read before its event.
+        if document.version >= entry.version:
+            entry.target, entry.version = target_of(document), document.version
 
     def record_observed(self, observed: EndpointObserved) -> None:
         """Keep the observation unless a newer one is known."""
