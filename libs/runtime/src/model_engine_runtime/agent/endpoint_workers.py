@@ -67,9 +67,10 @@ class EndpointWorkers:
         return self._supervisors.get(worker_id)
 
     async def begin(self) -> None:
-        """Make a new endpoint durable. Raises OSError."""
+        """Make a new endpoint durable, and known also where it gets no worker. Raises OSError."""
         async with self._writing:
             await self._shared.store.save_set(self.record)
+        self._changed()
 
     async def apply(self, want: WorkerSet) -> None:
         """Take a template. Raises StaleGeneration."""
