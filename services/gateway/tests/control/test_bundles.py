@@ -3,7 +3,6 @@
 from typing import Any
 
 import httpx
-import pytest
 
 V1 = {
     "name": "old",
@@ -76,36 +75,27 @@ async def test_latest_and_order(client: httpx.AsyncClient, bundle_body: dict[str
     assert (missing.status_code, missing.json()["detail"]) == (404, "Model Bundle nope  was not found.")
 
 
-@pytest.mark.parametrize(
-    ("version", "changes", "kind", "field"),
-    [
-        ("v1", {"env_params": {"framework_type": "pytorch"}}, "value_error", "env_params"),
-        ("v1", {"env_params": {"framework_type": "pytorch", "pytorch_image_tag": None}}, "value_error", "env_params"),
-        ("v1", {"env_params": {"framework_type": "nope"}}, "enum", "framework_type"),
-        ("v1", {"env_params": []}, "model_attributes_type", "env_params"),
-        ("v1", {"packaging_type": "tar"}, "enum", "packaging_type"),
-        ("v1", {"name": ""}, "string_too_short", "name"),
-        ("v2", {"flavor": {"flavor": "nope"}}, "union_tag_invalid", "flavor"),
-        ("v2", {"flavor": {}}, "union_tag_not_found", "flavor"),
-        ("v2", {"metadata": [1]}, "dict_type", "metadata"),
-    ],
-)
-async def test_shape_errors_name_the_field(
-    client: httpx.AsyncClient,
-    bundle_body: dict[str, Any],
-    version: str,
-    changes: dict[str, Any],
-    kind: str,
-    field: str,
-) -> None:
-    answer = await client.post(
-        f"/{version}/model-bundles", json={**(V1 if version == "v1" else bundle_body), **changes}
-    )
+MISSHAPEN: list[tuple[str, dict[str, Any], str, str]] = [
+    ("v1", {"env_params": {"framework_type": "pytorch"}}, "value_error", "env_params"),
+    ("v1", {"env_params": {"framework_type": "pytorch", "pytorch_image_tag": None}}, "value_error", "env_params"),
+    ("v1", {"env_params": {"framework_type": "nope"}}, "enum", "framework_type"),
+    ("v1", {"env_params": []}, "model_attributes_type", "env_params"),
+    ("v1", {"packaging_type": "tar"}, "enum", "packaging_type"),
+    ("v1", {"name": ""}, "string_too_short", "name"),
+    ("v2", {"flavor": {"flavor": "nope"}}, "union_tag_invalid", "flavor"),
+    ("v2", {"flavor": {}}, "union_tag_not_found", "flavor"),
+    ("v2", {"metadata": [1]}, "dict_type", "metadata"),
+]
 
-    assert answer.status_code == 422, answer.text
-    problem = answer.json()["detail"][0]
-    assert problem["type"] == kind
-    assert field in problem["loc"]
+
+async def test_shape_errors_name_the_field(client: httpx.AsyncClient, bundle_body: dict[str, Any]) -> None:
+    for version, changes, kind, field in MISSHAPEN:
+        body = {**(V1 if version == "v1" else bundle_body), **changes}
+        answer = await client.post(f"/{version}/model-bundles", json=body)
+        assert answer.status_code == 422, (changes, answer.text)
+        problem = answer.json()["detail"][0]
+        assert (changes, problem["type"]) == (changes, kind)
+        assert field in problem["loc"]
 
 
 async def test_text_that_is_no_unicode_is_refused_where_it_is_stored_as_text(

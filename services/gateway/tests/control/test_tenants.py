@@ -5,9 +5,9 @@ from base64 import b64encode
 from typing import Any
 
 import httpx
-import pytest
 
 OPEN = {"/healthcheck", "/healthz", "/readyz", "/v1/artifacts/{artifact_id}/content"}
+REQUESTED = "modelengine.endpoint.requested.v1"
 ADMIN = re.compile(r"^/v1/admin/")
 
 
@@ -44,7 +44,7 @@ async def test_foreign_and_missing_things_answer_alike(
             continue
         own = endpoint_id if "endpoint" in path or "tasks" in path else bundle_id
         missing = own[:-4] + "0000"
-        query = {"model_endpoint_id": own, "model_name": "digits", "follow": "false"}
+        query = {"model_endpoint_id": own, "model_name": "digits", "follow": "false", "type": REQUESTED}
         foreign = await stranger.request(
             method, _url(path, own), params=query, json=_body(method, path, bundle_id, endpoint_body, bundle_body)
         )
@@ -65,34 +65,31 @@ async def test_foreign_and_missing_things_answer_alike(
     assert still.json()["status"] == "UPDATE_PENDING"
 
 
-@pytest.mark.parametrize(
-    ("authorization", "scheme", "detail"),
-    [
-        (None, "Bearer", "No authentication was passed in"),
-        ("Digest x", "Bearer", "No authentication was passed in"),
-        ("Basic %%%", "Basic", "Not authenticated"),
-        ("Basic " + b64encode(b"no colon").decode(), "Basic", "Not authenticated"),
-        ("Basic " + b64encode(b":").decode(), "Basic", "Could not authenticate user"),
-        ("Basic " + b64encode(b"me_unknown:").decode(), "Basic", "Could not authenticate user"),
-        ("Bearer me_unknown", "Bearer", "Could not authenticate user"),
-        ("Bearer", "Bearer", "Could not authenticate user"),
-    ],
-)
-async def test_without_a_valid_key_nothing_opens_and_no_body_is_read(
-    platform: Any, authorization: str | None, scheme: str, detail: str
-) -> None:
-    headers = {"content-type": "application/json"} | ({"authorization": authorization} if authorization else {})
-    async with httpx.AsyncClient(base_url=platform.url, headers=headers) as nobody:
-        document = (await nobody.get("/openapi.json")).json()
-        for method, path in _operations(document):
-            if path in OPEN:
-                continue
-            answer = await nobody.request(
-                method, _url(path, "x"), content=b"{bad" if method in ("POST", "PUT") else None
-            )
-            assert (method, path, answer.status_code) == (method, path, 401)
-            assert answer.json()["detail"] == detail
-            assert answer.headers["www-authenticate"] == scheme
+NO_KEYS: list[tuple[str | None, str, str]] = [
+    (None, "Bearer", "No authentication was passed in"),
+    ("Digest x", "Bearer", "No authentication was passed in"),
+    ("Basic %%%", "Basic", "Not authenticated"),
+    ("Basic " + b64encode(b"no colon").decode(), "Basic", "Not authenticated"),
+    ("Basic " + b64encode(b":").decode(), "Basic", "Could not authenticate user"),
+    ("Basic " + b64encode(b"me_unknown:").decode(), "Basic", "Could not authenticate user"),
+    ("Bearer me_unknown", "Bearer", "Could not authenticate user"),
+    ("Bearer", "Bearer", "Could not authenticate user"),
+]
+
+
+async def test_without_a_valid_key_nothing_opens_and_no_body_is_read(platform: Any) -> None:
+    async with httpx.AsyncClient(base_url=platform.url) as nobody:
+        operations = _operations((await nobody.get("/openapi.json")).json())
+        for authorization, scheme, detail in NO_KEYS:
+            headers = {"content-type": "application/json"} | ({"authorization": authorization} if authorization else {})
+            for method, path in operations:
+                if path in OPEN:
+                    continue
+                content = b"{bad" if method in ("POST", "PUT") else None
+                answer = await nobody.request(method, _url(path, "x"), content=content, headers=headers)
+                assert (method, path, answer.status_code) == (method, path, 401)
+                assert answer.json()["detail"] == detail
+                assert answer.headers["www-authenticate"] == scheme
 
 
 async def test_a_key_of_an_owner_is_not_the_administrators(client: httpx.AsyncClient) -> None:
