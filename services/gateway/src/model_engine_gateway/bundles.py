@@ -14,6 +14,7 @@ from model_engine_gateway.clock import now
 from model_engine_gateway.domain.bundles import (
     BundleDocument,
     UploadedArtifact,
+    brings_image,
     flavor_of_v1,
     new_v1_bundle,
     new_v2_bundle,
@@ -35,8 +36,13 @@ class Bundles:
         self._find_artifact = find_artifact
 
     async def create_v1(self, caller: Principal, request: CreateModelBundleV1Request) -> str:
-        """The id of a new bundle. Raises Invalid, and ApiError 404 for an artifact that is not the caller's."""
+        """The id of a new bundle.
+
+        Raises Invalid, ApiError 404 for an artifact that is not the caller's, and 403 for an image of its own that the
+        caller may not bring.
+        """
         flavor = flavor_of_v1(request)
+        _check_privilege(caller, flavor)
         artifact = await self._artifact(caller, flavor)
         bundle = new_v1_bundle(
             request,
@@ -51,6 +57,7 @@ class Bundles:
 
     async def create_v2(self, caller: Principal, request: CreateModelBundleV2Request) -> str:
         """The same in the newer form."""
+        _check_privilege(caller, request.flavor)
         artifact = await self._artifact(caller, request.flavor)
         bundle = new_v2_bundle(
             request, artifact, bundle_id=new_id("bun"), owner=caller.owner, created_by=caller.user, now=now()
@@ -89,6 +96,12 @@ class Bundles:
                 "artifact_not_found",
             )
         return artifact
+
+
+def _check_privilege(caller: Principal, flavor: ModelBundleFlavor) -> None:
+    if brings_image(flavor) and not caller.privileged:
+        text = "User is not authorized to create model bundle with the specified settings."
+        raise ApiError(403, text, "not_privileged")
 
 
 def _found(bundle: BundleDocument | None, key: str) -> BundleDocument:

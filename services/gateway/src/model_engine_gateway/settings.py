@@ -29,6 +29,11 @@ class GatewaySettings(
     host: str = Field(default="127.0.0.1", description="address of the REST API")
     port: int = Field(default=5000, ge=0, le=65535, description="its port; 0 lets the system choose (logged)")
     reuse_port: bool = Field(default=False, description="let several gateways of this machine share the port")
+    identity: str = Field(
+        default="keys",
+        description="whose a credential is: keys (the platform's API keys), any-string (every string is its own owner: "
+        "only where everybody may be anybody), or module:factory of an identity resolver",
+    )
     admin_token: str = Field(min_length=16, description="token that opens /v1/admin routes")
     artifact_url_secret: str = Field(min_length=16, description="secret that signs the addresses of artifacts")
     max_in_flight: int = Field(default=500, gt=0, description="control requests at once; beyond: 429")

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Union
 from pydantic import Discriminator, Tag, TypeAdapter
 
 from model_engine_contracts.envelope import Event, EventData, new_event
-from model_engine_contracts.events.api_key import ApiKeyCreated, ApiKeyRevoked
+from model_engine_contracts.events.api_key import ApiKeyCreated, ApiKeyRevoked, ApiKeyRotated
+from model_engine_contracts.events.audit import AuditRecorded
 from model_engine_contracts.events.build import BuildFailed, BuildStarted, BuildSucceeded
 from model_engine_contracts.events.bundle import BundleCreated
 from model_engine_contracts.events.endpoint import (
@@ -72,7 +73,9 @@ _ALL: tuple[type[EventData], ...] = (
     TaskDeadLettered,
     BundleCreated,
     ApiKeyCreated,
+    ApiKeyRotated,
     ApiKeyRevoked,
+    AuditRecorded,
     SubscriptionCreated,
     SubscriptionDisabled,
     SubscriptionDeleted,
@@ -113,6 +116,8 @@ __all__ = [
     "HISTORY_TYPES",
     "ApiKeyCreated",
     "ApiKeyRevoked",
+    "ApiKeyRotated",
+    "AuditRecorded",
     "BuildFailed",
     "BuildStarted",
     "BuildSucceeded",

@@ -1,5 +1,6 @@
 """API keys: history events. The key itself is never in an event."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from model_engine_contracts.envelope import EventData
@@ -17,6 +18,15 @@ class ApiKeyCreated(_ApiKeyHistory):
     """A key of this owner was created."""
 
     VERB: ClassVar[str] = "created"
+
+
+class ApiKeyRotated(_ApiKeyHistory):
+    """A key of this owner is replaced by another and ends at `expires_at`."""
+
+    VERB: ClassVar[str] = "rotated"
+
+    replaced_by: str
+    expires_at: datetime
 
 
 class ApiKeyRevoked(_ApiKeyHistory):

@@ -1,12 +1,14 @@
 """The FastAPI application of the control routes, and with it the OpenAPI document of the whole gateway."""
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from model_engine_chassis.history import History
+from model_engine_gateway.access import Admission
 from model_engine_gateway.api_keys import ApiKeys
 from model_engine_gateway.bundles import Bundles
 from model_engine_gateway.control.api_key_routes import add_api_key_routes
@@ -18,11 +20,10 @@ from model_engine_gateway.control.event_routes import add_event_routes
 from model_engine_gateway.control.failures import add_error_handlers
 from model_engine_gateway.control.live_streams import LiveStreams
 from model_engine_gateway.control.log_routes import add_log_routes
-from model_engine_gateway.control.routing import Authenticate, control_route
+from model_engine_gateway.control.routing import Admit, control_route
 from model_engine_gateway.control.subscription_routes import add_subscription_routes
 from model_engine_gateway.endpoint_logs import EndpointLogs
 from model_engine_gateway.endpoints import Endpoints
-from model_engine_gateway.principals import Principal, Principals, check_admin
 from model_engine_gateway.repositories.artifacts import ArtifactRepository
 from model_engine_gateway.settings import GatewaySettings
 from model_engine_gateway.webhooks.subscriptions import Subscriptions
@@ -32,7 +33,7 @@ from model_engine_gateway.webhooks.subscriptions import Subscriptions
 class Control:
     """What the control routes work with."""
 
-    principals: Principals
+    admission: Admission
     bundles: Bundles
     endpoints: Endpoints
     artifacts: ArtifactRepository
@@ -47,32 +48,26 @@ class Control:
 def build_control_app(settings: GatewaySettings, control: Control) -> FastAPI:
     """Assemble the routes: those for holders of keys, for the administrator, and for holders of a signed address."""
 
-    async def by_key(request: Request) -> Principal:
-        return await control.principals.authenticate(_authorization(request))
-
-    async def by_admin_token(request: Request) -> None:
-        check_admin(_authorization(request), settings.admin_token)
-
-    async def by_nothing(request: Request) -> None:
+    async def by_nothing(scope: MutableMapping[str, Any]) -> None:
         return None
 
-    def router(authenticate: Authenticate) -> APIRouter:
-        return APIRouter(route_class=control_route(authenticate, settings.max_body_bytes), strict_content_type=False)
+    def router(admit: Admit) -> APIRouter:
+        return APIRouter(route_class=control_route(admit, settings.max_body_bytes), strict_content_type=False)
 
-    keyed, admin, opened = router(by_key), router(by_admin_token), router(by_nothing)
-    add_bundle_v1_routes(keyed, control.bundles)
-    add_bundle_v2_routes(keyed, control.bundles)
-    add_endpoint_routes(keyed, control.endpoints, control.queue_depths)
-    add_event_routes(keyed, control.history, control.endpoints, control.streams)
-    add_subscription_routes(keyed, control.subscriptions)
-    add_log_routes(keyed, control.endpoints, control.logs, control.streams)
-    add_upload_route(keyed, control.artifacts, settings.max_artifact_bytes)
-    add_api_key_routes(admin, control.api_keys)
+    admitted, opened = router(control.admission.admit), router(by_nothing)
+    add_bundle_v1_routes(admitted, control.bundles)
+    add_bundle_v2_routes(admitted, control.bundles)
+    add_endpoint_routes(admitted, control.endpoints, control.queue_depths)
+    add_event_routes(admitted, control.history, control.endpoints, control.streams)
+    add_subscription_routes(admitted, control.subscriptions)
+    add_log_routes(admitted, control.endpoints, control.logs, control.streams)
+    add_upload_route(admitted, control.artifacts, settings.max_artifact_bytes)
+    add_api_key_routes(admitted, control.api_keys)
     add_download_route(opened, control.artifacts, settings.artifact_url_secret)
     add_documented_routes(opened)
 
     app = _Application(title="launch", version="1.0.0", redoc_url="/api", strict_content_type=False)
-    for part in (keyed, admin, opened):
+    for part in (admitted, opened):
         app.include_router(part)
     add_error_handlers(app)
     return app
@@ -87,8 +82,3 @@ class _Application(FastAPI):
             )
             self.openapi_schema = secured(document)
         return self.openapi_schema
-
-
-def _authorization(request: Request) -> bytes | None:
-    value = request.headers.get("authorization")
-    return None if value is None else value.encode("latin-1")

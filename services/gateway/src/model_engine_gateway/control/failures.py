@@ -11,6 +11,7 @@ from pymongo.errors import ConnectionFailure
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from model_engine_gateway.audit import REQUEST_ID
 from model_engine_gateway.domain.invalid import Invalid
 from model_engine_gateway.errors import ApiError, internal_error_body
 
@@ -70,7 +71,7 @@ async def _client_gone(request: Request, error: Exception) -> Response:
 
 async def _internal_error(request: Request, error: Exception) -> Response:
     """The framework raises the error again after this answer; it is logged there."""
-    return Response(internal_error_body(), 500, media_type="application/json")
+    return Response(internal_error_body(request.scope.get(REQUEST_ID)), 500, media_type="application/json")
 
 
 def _shown(value: Any) -> Any:

@@ -85,6 +85,13 @@ def uploaded_artifact_id(flavor: ModelBundleFlavor) -> str | None:
     return None
 
 
+def brings_image(flavor: ModelBundleFlavor) -> bool:
+    """Whether workers of this flavor run an image of the bundle's owner."""
+    if isinstance(flavor, CloudpickleArtifactFlavor | ZipArtifactFlavor):
+        return isinstance(flavor.framework, CustomFramework)
+    return True
+
+
 def flavor_of_v1(request: CreateModelBundleV1Request) -> ModelBundleFlavor:
     """The flavor of a version 1 bundle; the names of its functions are in its metadata. Raises Invalid."""
     framework = _framework(request.env_params)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from model_engine_chassis import trace
 from model_engine_chassis.asgi_server import Receive, Scope, Send
 from model_engine_contracts.endpoint_states import EndpointType
+from model_engine_gateway.access import check_scope
 from model_engine_gateway.errors import ApiError, internal_error_body, overload_body
 from model_engine_gateway.inference import metrics
 from model_engine_gateway.inference.asgi import ClientGone, headers_of, read_body, respond, respond_error
@@ -114,7 +115,7 @@ class Intake:
     ) -> tuple[Principal, PredictRequest, EndpointInfo]:
         """The caller, its valid request and the endpoint it may call. Raises ApiError and ClientGone."""
         headers = headers_of(scope)
-        principal = await self._principals.authenticate(headers.get(b"authorization"))
+        principal = await self.admit(scope)
         body = await read_body(headers, receive, max_bytes, self._settings.body_timeout_seconds)
         request = read_predict_request(scope["query_string"], headers, body, model)
         return principal, request, await self._directory.find(request.endpoint_id, principal.owner)
@@ -124,9 +125,11 @@ class Intake:
         _, request, endpoint = await self.read(scope, receive, SYNC, self._settings.max_request_bytes)
         return request, endpoint
 
-    async def authenticate(self, scope: Scope) -> Principal:
-        """The caller of a request without a body. Raises ApiError."""
-        return await self._principals.authenticate(headers_of(scope).get(b"authorization"))
+    async def admit(self, scope: Scope) -> Principal:
+        """The caller, if its key has the scope that the request needs. Raises ApiError."""
+        principal = await self._principals.authenticate(headers_of(scope).get(b"authorization"))
+        check_scope(principal, scope["method"], scope["path"])
+        return principal
 
     def call(self, request: PredictRequest, default_target: bytes) -> Call:
         """The request as it goes to a worker. A caller's timeout is a real deadline, else attempts are bounded."""

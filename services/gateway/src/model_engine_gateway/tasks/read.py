@@ -26,7 +26,7 @@ class ReadTask:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Serve one request; returns the HTTP status. Raises ApiError."""
-        principal = await self._intake.authenticate(scope)
+        principal = await self._intake.admit(scope)
         task_id = scope["path"].rpartition("/")[2]
         try:
             found = await self._tasks.find(task_id, principal.owner) if len(task_id) <= MAX_ID else None
