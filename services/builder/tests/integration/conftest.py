@@ -47,6 +47,7 @@ from model_engine_local.testing import eventually
 from model_engine_runtime.agent.app import build as build_agent
 from model_engine_runtime.agent.settings import AgentSettings
 from model_engine_runtime.agent_client import AgentRuntime
+from model_engine_runtime.errors import RuntimeUnavailable
 from model_engine_runtime.protocol import SetState, Snapshot
 
 SECRET = "a secret of some length"
@@ -232,6 +233,12 @@ class Bench:
         assert isinstance(item, Snapshot)
         return item
 
+    async def is_agent_there(self) -> bool:
+        try:
+            return bool(await self.snapshot())
+        except RuntimeUnavailable:
+            return False
+
     async def workers(self, endpoint_id: str) -> SetState | None:
         """What the runtime has of an endpoint now."""
         return next((state for state in (await self.snapshot()).sets if state.endpoint_id == endpoint_id), None)
@@ -256,5 +263,6 @@ async def bench(
     await ensure_topology(nats.jetstream())
     opened = Bench(nats_settings, mongo_settings, mongo_db, nats, tmp_path)
     opened.start_agent()
+    await eventually(opened.is_agent_there)
     yield opened
     await opened.close()

@@ -1,17 +1,20 @@
 """From a document to workers that answer, and to the cause when they do not."""
 
 import time
+from typing import Any
 
 import pytest
 from nats.js.errors import NotFoundError
 
 from model_engine_builder.domain.rollout import RolloutPhase
+from model_engine_builder.domain.worker_set import Limits, environment_of, worker_set_of
+from model_engine_contracts.documents import ENDPOINTS, EndpointDocument
 from model_engine_contracts.endpoint_states import EndpointType
 from model_engine_contracts.failures import Reason
 from model_engine_contracts.subjects import task_subject
 from model_engine_contracts.topology import TASKS, task_durable
 from model_engine_local.testing import eventually
-from model_engine_runtime.protocol import WorkerState
+from model_engine_runtime.protocol import Preparation, PrepState, WorkerState
 
 from .conftest import Bench, spec_of
 
@@ -157,6 +160,32 @@ async def test_a_rollout_fails_without_its_runtime_and_goes_on_when_it_is_back(b
     assert rollout.attempt >= 1
 
 
+async def test_a_runtime_of_another_installation_is_not_touched(bench: Bench) -> None:
+    theirs = spec_of({})
+    environment = await bench.runtime.prepare(environment_of(theirs, Limits()))
+    await eventually(lambda: _is_prepared(bench, environment.key))
+    document = EndpointDocument.model_validate(await _document(bench, await bench.create(theirs, "end_theirs")))
+    await bench.runtime.apply(worker_set_of(document, theirs, environment.key, "another", Limits()))
+    await bench.database[ENDPOINTS].delete_many({})
+    bench.start_builder(runtime_grace_seconds=0.3)
+    endpoint = await bench.create(spec_of({}))
+    failed = await bench.until(endpoint, RolloutPhase.FAILED)
+    assert failed.failure is not None
+    assert failed.failure.code is Reason.RUNTIME_UNAVAILABLE
+    assert "another installation" in failed.failure.message
+    assert [state.endpoint_id for state in (await bench.snapshot()).sets] == ["end_theirs"]
+
+
+async def test_what_the_runtime_refuses_fails_with_its_words(bench: Bench) -> None:
+    bench.start_builder()
+    spec = spec_of({})
+    bundle = spec.bundle.model_copy(update={"python": "2.7"})
+    endpoint = await bench.create(spec.model_copy(update={"bundle": bundle}))
+    failed = await bench.until(endpoint, RolloutPhase.FAILED)
+    assert failed.failure is not None
+    assert "2.7" in failed.failure.message
+
+
 async def test_a_lost_queue_is_made_again(bench: Bench) -> None:
     bench.start_builder()
     endpoint = await bench.create(spec_of({}, kind=EndpointType.ASYNC))
@@ -173,6 +202,16 @@ async def test_a_lost_queue_is_made_again(bench: Bench) -> None:
 
     await eventually(is_back)
     assert await bench.workers(endpoint) == before
+
+
+async def _is_prepared(bench: Bench, key: str) -> bool:
+    return Preparation(key, PrepState.READY) in [
+        Preparation(preparation.key, preparation.state) for preparation in (await bench.snapshot()).preparations
+    ]
+
+
+async def _document(bench: Bench, endpoint: str) -> Any:
+    return await bench.database[ENDPOINTS].find_one({"_id": endpoint})
 
 
 async def _said(bench: Bench, endpoint: str, fact: str) -> bool:
