@@ -75,9 +75,10 @@ def _failures_page() -> str:
     for code, kind in CATALOGUE.items():
         rows.append(f"| `{code.value}` | {kind.cause} | {kind.remedy} | {'yes' if kind.retryable else 'no'} |")
     return (
-        "# Why an endpoint fails\n\nThe `status_reason` of an endpoint begins with one of these codes and ends with its remedy; its events carry"
-        " the same as `failure`, with the exit code and the last lines of the log. `model-engine describe ENDPOINT`"
-        " shows all of it. A code never changes its meaning. This page is generated.\n\n" + "\n".join(rows) + "\n"
+        "# Why an endpoint fails\n\nThe `status_reason` of an endpoint begins with one of these codes and ends with"
+        " its remedy; its events carry the same as `failure`, with the exit code and the last lines of the log."
+        " `model-engine describe ENDPOINT` shows all of it. A code never changes its meaning. This page is"
+        " generated.\n\n" + "\n".join(rows) + "\n"
     )
 
 

@@ -238,14 +238,17 @@ class Bench:
             endpoint_id = client.endpoint(name).id
         return Injected(fault, name, endpoint_id, sha256, asked_at, marks)
 
-    def watch(self) -> None:
-        """Look until GET names every code, and crash what is to crash meanwhile."""
-        by_id = {item.endpoint_id: item for item in self.injected.values()}
+    def watch(self, count: int) -> None:
+        """Look until GET names the codes of so many faults, and crash what is to crash meanwhile."""
         deadline = time.monotonic() + EVERYTHING_SHOWN
         with ThreadPoolExecutor() as calls:
-            while any(item.shown_at is None for item in by_id.values()) and time.monotonic() < deadline:
+            while time.monotonic() < deadline:
+                by_id = {item.endpoint_id: item for item in list(self.injected.values())}
+                if sum(item.shown_at is not None for item in by_id.values()) == count:
+                    return
                 for endpoint in self.http.get("/v1/model-endpoints").json()["model_endpoints"]:
-                    item = by_id[endpoint["id"]]
+                    if (item := by_id.get(endpoint["id"])) is None:
+                        continue
                     item.reason = endpoint["status_reason"] or ""
                     if item.shown_at is None and item.reason.startswith(f"{item.fault.code}: "):
                         item.shown_at = time.time()
@@ -327,8 +330,11 @@ def bench(start_platform: PlatformFactory, tmp_path_factory: pytest.TempPathFact
     """A platform on which every fault has been injected, and everything was seen that is to be seen."""
     platform = start_platform(ME_START_DEADLINE_SECONDS=str(START_DEADLINE))
     opened = Bench(platform, tmp_path_factory.mktemp("faults"))
-    opened.injected = {title: opened.inject(title, fault) for title, fault in FAULTS.items()}
-    opened.watch()
+    with ThreadPoolExecutor(1) as watching:
+        watched = watching.submit(opened.watch, len(FAULTS))
+        for title, fault in FAULTS.items():
+            opened.injected[title] = opened.inject(title, fault)
+        watched.result()
     yield opened
     opened.close()
 
@@ -372,7 +378,7 @@ def test_a_full_disk_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixtu
         bench = Bench(platform, work)
         item = bench.inject("disk full", Fault(Reason.DISK_FULL, "refused", requirements=("numpy",)))
         bench.injected = {"disk full": item}
-        bench.watch()
+        bench.watch(1)
         bench.check(item)
         bench.close()
     finally:

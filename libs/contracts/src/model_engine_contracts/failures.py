@@ -115,7 +115,7 @@ CATALOGUE: dict[Reason, FailureKind] = {
     ),
     Reason.MODEL_LOAD_FAILED: FailureKind(
         "Loading the model raised an exception.",
-        "Read the traceback in the message, correct load_model_fn or load_predict_fn, and deploy a new bundle.",
+        "Read the traceback (`model-engine describe ENDPOINT`), correct load_model_fn or load_predict_fn, deploy anew.",
     ),
     Reason.PREDICT_FUNCTION_MISSING: FailureKind(
         "The bundle has no predict function where its flavor says it is.",
@@ -123,7 +123,7 @@ CATALOGUE: dict[Reason, FailureKind] = {
     ),
     Reason.EXITED: FailureKind(
         "The model server ended by itself.",
-        "Read the worker log (`model-engine logs ENDPOINT`); the exit code and the last lines are in the message.",
+        "Read the last lines of its log (`model-engine describe ENDPOINT`) and correct the bundle.",
     ),
     Reason.OUT_OF_MEMORY: FailureKind(
         "A worker used more memory than the endpoint asks for and was stopped.",

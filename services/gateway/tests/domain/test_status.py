@@ -148,6 +148,18 @@ def test_a_failure_is_told_until_the_next_ready(endpoint: Endpoint) -> None:
     assert (endpoint.phase, endpoint.reason) == (Phase.READY, None)
 
 
+def test_what_keeps_a_rollout_is_told_while_it_goes_on(endpoint: Endpoint) -> None:
+    endpoint.rolled(RolloutStarted)
+    assert endpoint.observe(1, IMPORT_ERROR, failure=IMPORT_ERROR) == ["workers-changed", "status-changed"]
+    assert (endpoint.phase, endpoint.reason) == (Phase.ROLLING_OUT, Reason.IMPORT_ERROR)
+    assert endpoint.observe(1, "READY") == ["workers-changed", "status-changed"]
+    assert (endpoint.phase, endpoint.reason) == (Phase.ROLLING_OUT, None)
+    endpoint.update()
+    endpoint.rolled(RolloutStarted)
+    endpoint.observe(1, IMPORT_ERROR, failure=IMPORT_ERROR)
+    assert endpoint.reason is None, "that is the older generation's failure"
+
+
 def test_older_generations_are_dropped_but_may_have_come_to_serve(endpoint: Endpoint) -> None:
     endpoint.update()
     assert endpoint.rolled(RolloutFailed, generation=1, failure=IMPORT_ERROR) == []

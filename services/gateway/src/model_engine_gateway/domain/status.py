@@ -145,12 +145,15 @@ def _observed(document: EndpointDocument, fact: EndpointObserved, now: datetime)
 def _phase_after(
     document: EndpointDocument, fact: EndpointObserved, available: int
 ) -> tuple[Phase, FailureInfo | None]:
-    """Phase and failure that an observation leaves. Only a generation that was ready once moves with its workers.
+    """Phase and failure that an observation leaves. Only a generation that was ready once moves with its workers; of
+    one that is being rolled out they show what keeps it.
 
     An endpoint on its way up from zero has lost nothing: it stays READY until a worker of it fails.
     """
     status = document.status
     served = status.serving_generation == document.generation
+    if status.phase is Phase.ROLLING_OUT and not served and fact.generation == document.generation:
+        return status.phase, fact.failure
     if not served or status.phase not in (Phase.READY, Phase.RECOVERING, Phase.FAILED):
         return status.phase, status.failure
     if available > 0:
