@@ -35,7 +35,7 @@ async def test_every_task_ends_once_and_no_worker_is_killed(platform: Platform) 
 
     with platform.client() as client, ThreadPoolExecutor(16) as pool:
         numbers = range(QUEUED + RUNNING)
-        tasks = list(pool.map(lambda x: client.submit(queue.id, {"x": x}, repeatable=True), numbers))
+        tasks = list(pool.map(lambda x: client.submit(queue.id, {"x": x}), numbers))
         nats_store = platform.folder / "nats" / "jetstream"
         platform.kill("nats")
         shutil.rmtree(nats_store, ignore_errors=True)

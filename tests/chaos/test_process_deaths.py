@@ -35,9 +35,7 @@ async def test_the_death_of_one_process_loses_nothing(
 ) -> None:
     workers = {process.pid for process in platform.model_servers()}
     with platform.client() as client, ThreadPoolExecutor(8) as pool:
-        submitted = [
-            pool.submit(client.submit, endpoints["async"], {"x": number}, repeatable=True) for number in range(TASKS)
-        ]
+        submitted = [pool.submit(client.submit, endpoints["async"], {"x": number}) for number in range(TASKS)]
         calls = [
             pool.submit(client.predict, endpoints["sync"], {"x": number}, repeatable=True) for number in range(CALLS)
         ]
@@ -56,9 +54,7 @@ async def test_the_death_of_a_worker_under_load_costs_nobody_a_task(
     platform: Platform, endpoints: dict[str, str]
 ) -> None:
     with platform.client() as client, ThreadPoolExecutor(8) as pool:
-        tasks = [
-            pool.submit(client.submit, endpoints["async"], {"x": number}, repeatable=True) for number in range(TASKS)
-        ]
+        tasks = [pool.submit(client.submit, endpoints["async"], {"x": number}) for number in range(TASKS)]
         ids = [task.result(60) for task in tasks]
         victim = next(
             process

@@ -36,18 +36,24 @@ def test_a_prediction_is_repeated_only_when_it_was_refused(gateway: Any, client:
     assert len(client.retries) == 2
 
 
-@pytest.mark.parametrize("method", ["predict", "submit"])
-def test_a_call_that_may_have_run_is_not_repeated(
-    gateway: Any, client: Any, answer: Any, cut: Any, method: str
-) -> None:
-    for path in ("/v1/sync-tasks", "/v1/async-tasks"):
-        gateway.script("POST", path, cut, answer(502))
+def test_a_call_that_may_have_run_is_not_repeated(gateway: Any, client: Any, answer: Any, cut: Any) -> None:
+    gateway.script(*SYNC, cut, answer(502))
     with pytest.raises(errors.ConnectionLostError):
-        client.call(method, "end_1", {})
+        client.call("predict", "end_1", {})
     with pytest.raises(errors.UnavailableError):
-        client.call(method, "end_1", {})
+        client.call("predict", "end_1", {})
     assert len(gateway.asked) == 2
     assert client.retries == []
+
+
+def test_a_creation_is_repeated_under_one_key(gateway: Any, client: Any, answer: Any, cut: Any) -> None:
+    running = answer(409, {"detail": "still running", "code": "idempotency_key_in_use"}, headers={"retry-after": "0"})
+    gateway.script("POST", "/v1/async-tasks", cut, running, {"task_id": "t"})
+    assert client.call("submit", "end_1", {}) == "t"
+    assert len(client.retries) == 2
+    assert client.call("submit", "end_1", {}) == "t"
+    keys = [asked.headers["idempotency-key"] for asked in gateway.asked]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
 def test_a_call_that_its_caller_vouches_for_is_repeated(gateway: Any, client: Any, answer: Any, cut: Any) -> None:

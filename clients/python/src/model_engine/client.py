@@ -2,7 +2,7 @@
 
 import codecs
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,15 @@ from model_engine.results import prediction_value, streamed_value
 from model_engine.retry import Retry, RetryPolicy
 from model_engine.sse import SseDecoder
 from model_engine.transport import Transport
-from model_engine_contracts.api.api_keys import ApiKeyResponse, CreateApiKeyResponse
+from model_engine_contracts.api.api_keys import (
+    ALL_SCOPES,
+    AccessScope,
+    ApiKeyResponse,
+    CreateApiKeyRequest,
+    CreateApiKeyResponse,
+    RotateApiKeyRequest,
+    RotateApiKeyResponse,
+)
 from model_engine_contracts.api.endpoints import GetModelEndpointV1Response
 from model_engine_contracts.api.subscriptions import (
     CreateEventSubscriptionRequest,
@@ -112,9 +120,9 @@ class Client:
                 for frame in decoder.feed(chunk):
                     yield streamed_value(frame)
 
-    def submit(self, endpoint_id: str, args: Any, *, repeatable: bool = False) -> str:
-        """Queue a task on an async endpoint and give its id. `repeatable`: a second task does no harm."""
-        return self._transport.send(operations.submit_task(endpoint_id, args, repeatable=repeatable)).task_id
+    def submit(self, endpoint_id: str, args: Any) -> str:
+        """Queue a task on an async endpoint and give its id. A broken connection is retried without a second task."""
+        return self._transport.send(operations.submit_task(endpoint_id, args)).task_id
 
     def task(self, task_id: str) -> GetAsyncTaskV1Response:
         """Where a task stands."""
@@ -163,9 +171,34 @@ class Client:
             for chunk in chunks:
                 yield decoder.decode(chunk)
 
-    def create_api_key(self, owner: str) -> CreateApiKeyResponse:
-        """Make a key for an owner; it is shown this once. Needs the administrator's token as the key."""
-        return self._transport.send(operations.create_api_key(owner))
+    def create_api_key(
+        self,
+        owner: str,
+        *,
+        user: str | None = None,
+        scopes: Sequence[AccessScope] = ALL_SCOPES,
+        expires_in_seconds: int | None = None,
+        privileged: bool = True,
+    ) -> CreateApiKeyResponse:
+        """Make a key for an owner; it is shown this once. Needs the administrator's token as the key.
+
+        A key that is not `privileged` cannot create bundles with images of their own.
+        """
+        request = CreateApiKeyRequest(
+            owner=owner,
+            user=user,
+            scopes=list(scopes),
+            expires_in_seconds=expires_in_seconds,
+            privileged=privileged,
+        )
+        return self._transport.send(operations.create_api_key(request))
+
+    def rotate_api_key(
+        self, key_id: str, *, overlap_seconds: int, expires_in_seconds: int | None = None
+    ) -> RotateApiKeyResponse:
+        """Make a key that takes this one's place, which ends after the overlap. Needs the administrator's token."""
+        request = RotateApiKeyRequest(overlap_seconds=overlap_seconds, expires_in_seconds=expires_in_seconds)
+        return self._transport.send(operations.rotate_api_key(key_id, request))
 
     def api_keys(self) -> list[ApiKeyResponse]:
         """All keys. Needs the administrator's token as the key."""

@@ -99,6 +99,9 @@ class PredictionError(ModelEngineError):
         self.status_code = status_code
 
 
+_STILL_RUNNING = "idempotency_key_in_use"
+"""The first sending of this request runs on, although its connection broke: ask again for its answer."""
+
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: InvalidRequestError,
     422: InvalidRequestError,
@@ -122,7 +125,8 @@ def api_error(status: int, body: Any, retry_after: str | None = None) -> ApiErro
     if isinstance(detail, list):
         detail = "; ".join(_field_problem(problem) for problem in detail)
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
-    return _BY_STATUS.get(status, ApiError)(status, detail, code, seconds)
+    kind = UnavailableError if code == _STILL_RUNNING else _BY_STATUS.get(status, ApiError)
+    return kind(status, detail, code, seconds)
 
 
 def _field_problem(problem: Any) -> str:

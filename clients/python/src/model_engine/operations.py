@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
+from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -13,6 +14,8 @@ from model_engine_contracts.api.api_keys import (
     CreateApiKeyResponse,
     ListApiKeysResponse,
     RevokeApiKeyResponse,
+    RotateApiKeyRequest,
+    RotateApiKeyResponse,
 )
 from model_engine_contracts.api.artifacts import CreateArtifactResponse
 from model_engine_contracts.api.bundles import CreateModelBundleV2Request, CreateModelBundleV2Response
@@ -56,7 +59,8 @@ _UPLOAD_SECONDS = 600.0
 class Request(Generic[T]):
     """One HTTP request. `timeout_seconds` bounds the silence before the answer and between its parts.
 
-    `repeatable`: sending it twice does no harm. `upload` is a file whose bytes are the body.
+    `repeatable`: sending it twice does no harm, as it does none with the header of `_once`. `upload` is a file whose
+    bytes are the body.
     """
 
     method: str
@@ -82,13 +86,18 @@ def _body(model: BaseModel) -> Any:
     return model.model_dump(mode="json", exclude_none=True)
 
 
+def _once() -> dict[str, str]:
+    """The header by which the service runs a request once, however often this request is sent."""
+    return {"idempotency-key": uuid4().hex}
+
+
 def _segment(identifier: str) -> str:
     return quote(identifier, safe="")
 
 
 def upload_artifact(path: Path, python_version: str) -> Request[CreateArtifactResponse]:
     """Upload a bundle's artifact, made by `python_version` such as "3.11"."""
-    headers = {"content-type": "application/octet-stream", "x-python-version": python_version}
+    headers = {"content-type": "application/octet-stream", "x-python-version": python_version} | _once()
     return Request(
         "POST",
         "/v1/artifacts",
@@ -96,21 +105,32 @@ def upload_artifact(path: Path, python_version: str) -> Request[CreateArtifactRe
         upload=path,
         headers=headers,
         timeout_seconds=_UPLOAD_SECONDS,
-        # A second copy is one unused object.
         repeatable=True,
     )
 
 
 def create_bundle(bundle: CreateModelBundleV2Request) -> Request[CreateModelBundleV2Response]:
-    """Create a version of a bundle; a repeat makes one more version, which nothing uses."""
+    """Create a version of a bundle."""
     return Request(
-        "POST", "/v2/model-bundles", _reader(CreateModelBundleV2Response), json=_body(bundle), repeatable=True
+        "POST",
+        "/v2/model-bundles",
+        _reader(CreateModelBundleV2Response),
+        json=_body(bundle),
+        headers=_once(),
+        repeatable=True,
     )
 
 
 def create_endpoint(endpoint: CreateModelEndpointV1Request) -> Request[CreateModelEndpointV1Response]:
     """Record a new endpoint."""
-    return Request("POST", "/v1/model-endpoints", _reader(CreateModelEndpointV1Response), json=_body(endpoint))
+    return Request(
+        "POST",
+        "/v1/model-endpoints",
+        _reader(CreateModelEndpointV1Response),
+        json=_body(endpoint),
+        headers=_once(),
+        repeatable=True,
+    )
 
 
 def update_endpoint(endpoint_id: str, change: UpdateModelEndpointV1Request) -> Request[UpdateModelEndpointV1Response]:
@@ -169,7 +189,7 @@ def stream(endpoint_id: str, args: Any, *, repeatable: bool) -> Request[bytes]:
     )
 
 
-def submit_task(endpoint_id: str, args: Any, *, repeatable: bool) -> Request[CreateAsyncTaskV1Response]:
+def submit_task(endpoint_id: str, args: Any) -> Request[CreateAsyncTaskV1Response]:
     """Queue a task on an async endpoint."""
     return Request(
         "POST",
@@ -177,7 +197,8 @@ def submit_task(endpoint_id: str, args: Any, *, repeatable: bool) -> Request[Cre
         _reader(CreateAsyncTaskV1Response),
         query={"model_endpoint_id": endpoint_id},
         json={"args": args},
-        repeatable=repeatable,
+        headers=_once(),
+        repeatable=True,
     )
 
 
@@ -206,10 +227,28 @@ def logs(endpoint_id: str, source: LogSource, *, follow: bool) -> Request[bytes]
     return Request("GET", path, bytes, query=query, timeout_seconds=None if follow else 30.0, repeatable=True)
 
 
-def create_api_key(owner: str) -> Request[CreateApiKeyResponse]:
-    """Make a key for an owner; for the administrator. A repeat makes one more key."""
-    body = _body(CreateApiKeyRequest(owner=owner))
-    return Request("POST", "/v1/admin/api-keys", _reader(CreateApiKeyResponse), json=body)
+def create_api_key(key: CreateApiKeyRequest) -> Request[CreateApiKeyResponse]:
+    """Make a key for an owner; for the administrator."""
+    return Request(
+        "POST",
+        "/v1/admin/api-keys",
+        _reader(CreateApiKeyResponse),
+        json=_body(key),
+        headers=_once(),
+        repeatable=True,
+    )
+
+
+def rotate_api_key(key_id: str, rotation: RotateApiKeyRequest) -> Request[RotateApiKeyResponse]:
+    """Make a key that takes another one's place; for the administrator."""
+    return Request(
+        "POST",
+        f"/v1/admin/api-keys/{_segment(key_id)}/rotate",
+        _reader(RotateApiKeyResponse),
+        json=_body(rotation),
+        headers=_once(),
+        repeatable=True,
+    )
 
 
 def list_api_keys() -> Request[ListApiKeysResponse]:

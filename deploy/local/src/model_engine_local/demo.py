@@ -177,7 +177,7 @@ def call_streaming(client: Client, endpoint_id: str, images: list[Image], size: 
 def call_async(client: Client, endpoint_id: str, images: list[Image]) -> list[int]:
     """One task per image, all queued before the first is waited for."""
     with ThreadPoolExecutor(CALLERS) as pool:
-        tasks = list(pool.map(lambda image: client.submit(endpoint_id, {"images": [image]}, repeatable=True), images))
+        tasks = list(pool.map(lambda image: client.submit(endpoint_id, {"images": [image]}), images))
         return [int(value["labels"][0]) for value in pool.map(client.wait_for_task, tasks)]
 
 

@@ -2,7 +2,7 @@
 
 The other headers play no part. A key that was used for another request is 422, one whose request is still running 409.
 Only the answer 200 is kept, for a day: after every other one nothing was changed, and the key may be used again. If a
-gateway dies within a request, its key is free again after half a minute; whether the request took effect is then to be
+gateway dies within a request, its key is free again after ten seconds; whether the request took effect is then to be
 seen in what it should have made.
 """
 

@@ -1,6 +1,7 @@
 """Options that many commands share, and the client that they describe."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +12,8 @@ from model_engine.cli.output import say
 
 if TYPE_CHECKING:
     from model_engine.client import Client
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 Url = Annotated[
     str | None, typer.Option("--url", help="Address of the gateway; else ME_URL.", rich_help_panel="Connection")
@@ -46,6 +49,14 @@ def connect_as_administrator(url: str | None, data_dir: Path | None) -> "Client"
     from model_engine.connection import resolve_admin_connection
 
     return Client(resolve_admin_connection(url, data_dir), on_retry=lambda retry: say(f"retry: {retry}"))
+
+
+def read_duration(text: str, option: str) -> int:
+    """Seconds of a duration such as 90s, 15m, 12h or 30d; ends the command when it is none."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if match is None:
+        raise typer.BadParameter(f"{option} must be a number and one of s, m, h and d, such as 30d.")
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def read_json(text: str, option: str) -> Any:

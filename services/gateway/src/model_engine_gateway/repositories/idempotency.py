@@ -12,7 +12,7 @@ from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 IDEMPOTENCY = "idempotency"
-HOLD = timedelta(seconds=30)
+HOLD = timedelta(seconds=10)
 KEPT = timedelta(hours=24)
 
 IDEMPOTENCY_INDEXES = (IndexModel([("delete_at", ASCENDING)], name="retention", expireAfterSeconds=0),)
