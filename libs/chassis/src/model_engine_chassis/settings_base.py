@@ -108,6 +108,11 @@ class HealthSettings(ServiceSettings):
     health_port: int = Field(default=0, ge=0, le=65535, description="its port; 0 lets the system choose (logged)")
 
 
+def split_at_commas(value: Any) -> Any:
+    """The parts of a text; a before-validator of settings that are lists."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 class OutboundSettings(ServiceSettings):
     """Which addresses of users may be called."""
 
@@ -117,10 +122,7 @@ class OutboundSettings(ServiceSettings):
         " public, such as 10.0.0.0/8",
     )
 
-    @field_validator("allowed_callback_networks", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    _split_networks = field_validator("allowed_callback_networks", mode="before")(split_at_commas)
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)

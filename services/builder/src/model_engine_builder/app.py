@@ -10,6 +10,7 @@ from typing import Any
 from nats.aio.client import Client as Nats
 from pymongo.errors import PyMongoError
 
+from model_engine_builder.artifact_sources import ArtifactSources
 from model_engine_builder.clock import now
 from model_engine_builder.domain.view import RuntimeView
 from model_engine_builder.executor import Executor
@@ -31,7 +32,6 @@ from model_engine_chassis.mongo import connect_mongo, ensure_indexes, installati
 from model_engine_chassis.nats_connection import connect
 from model_engine_chassis.publish import publish_event
 from model_engine_chassis.retry import backoff
-from model_engine_chassis.signed_url import sign_artifact_url
 from model_engine_contracts.topology import BUILDER_ENDPOINTS
 from model_engine_runtime.driver import open_runtime
 
@@ -76,7 +76,7 @@ class Builder:
                 queues=queues,
                 view=view,
                 rollouts=rollouts,
-                sign=partial(_sign, settings),
+                locate=ArtifactSources(settings).locate,
                 publish=partial(publish_event, nats.jetstream()),
                 instance=settings.instance_id,
             ),
@@ -135,16 +135,6 @@ async def _await_database(database: Any, stop: asyncio.Event) -> str | None:
             await asyncio.sleep(backoff(attempt, 0.5, 5.0))
             attempt += 1
     return None
-
-
-def _sign(settings: BuilderSettings, artifact_id: str) -> str:
-    return sign_artifact_url(
-        settings.gateway_url,
-        artifact_id,
-        settings.artifact_url_secret,
-        # As long as a build may wait for its turn and take.
-        valid_seconds=2 * settings.build_deadline_seconds,
-    )
 
 
 def build(settings: BuilderSettings, **overrides: Any) -> Builder:

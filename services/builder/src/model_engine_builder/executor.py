@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from prometheus_client import Counter
 
+from model_engine_builder.artifact_sources import ArtifactMissing, Located
 from model_engine_builder.clock import now
 from model_engine_builder.domain.outcome import failed_step
 from model_engine_builder.domain.rollout import Rollout
@@ -17,28 +17,31 @@ from model_engine_builder.domain.worker_set import with_environment
 from model_engine_builder.queues import Queues
 from model_engine_builder.repository import RolloutRepository
 from model_engine_chassis.leases import Lease
+from model_engine_contracts.documents import BundleSnapshot
 from model_engine_contracts.events import BuildStarted, Event, EventData, new_event
 from model_engine_contracts.failures import Reason, failure_info
 from model_engine_contracts.topology import ConsumerSpec
 from model_engine_runtime.errors import EnvironmentNotReady, ForeignInstallation, InvalidRequest, StaleGeneration
-from model_engine_runtime.protocol import Environment, Preparation, PrepState, Runtime, WorkerSet
+from model_engine_runtime.protocol import Environment, PrepState, Runtime, WorkerSet
 
 log = logging.getLogger(__name__)
 
 SOURCE = "builder"
+
+Locate = Callable[[BundleSnapshot, str, str | None], Awaitable[Located]]
 
 STEPS = Counter("modelengine_builder_steps", "Steps taken.", ["step"])
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """`sign` makes the address of an artifact, `publish` an event durable. `instance` is this builder's name."""
+    """`locate` finds an artifact, `publish` makes an event durable. `instance` is this builder's name."""
 
     runtime: Runtime
     queues: Queues
     view: RuntimeView
     rollouts: RolloutRepository
-    sign: Callable[[str], str]
+    locate: Locate
     publish: Callable[[Event[Any]], Awaitable[object]]
     instance: str
 
@@ -51,12 +54,12 @@ class Executor:
         record, facts = step.record, step.facts
         try:
             match step.action:
-                case Prepare(environment, artifact_id, since) if record is not None:
-                    record, facts = await self._prepare(record, environment, artifact_id, since)
+                case Prepare() if record is not None:
+                    record, facts = await self._prepare(record, step.action, owner)
                 case Apply(workers, queue):
                     await self._apply(workers, queue)
                 case PutBack() if record is not None:
-                    record = await self._put_back(record, step.action)
+                    record = await self._put_back(record, step.action, owner)
                 case MakeQueue(queue):
                     await self.queues.ensure(queue)
                 case Delete(endpoint_id, generation):
@@ -69,6 +72,11 @@ class Executor:
             reason = Reason.BUILD_FAILED if isinstance(step.action, Prepare) else Reason.ADMISSION_DENIED
             refused = failed_step(record, failure_info(reason, str(error)), now())
             record, facts = refused.record, refused.facts
+        except ArtifactMissing as error:
+            if record is None or not isinstance(step.action, Prepare):
+                raise
+            missing = failed_step(record, failure_info(Reason.ARTIFACT_MISSING, str(error)), now())
+            record, facts = missing.record, missing.facts
         for fact in facts:
             await self._tell(fact, owner, attempt)
         STEPS.labels(step.name).inc()
@@ -88,26 +96,34 @@ class Executor:
         )
         return record
 
-    async def _prepare(
-        self, record: Rollout, environment: Environment, artifact_id: str | None, since: datetime
-    ) -> tuple[Rollout, tuple[EventData, ...]]:
-        preparation = await self._ask(environment, artifact_id)
-        if preparation.state is PrepState.FAILED and preparation.changed_at < since.timestamp():
+    async def _prepare(self, record: Rollout, action: Prepare, owner: str) -> tuple[Rollout, tuple[EventData, ...]]:
+        environment = await self._located(action.environment, action.bundle, owner)
+        preparation = await self.runtime.prepare(environment)
+        if preparation.state is PrepState.FAILED and preparation.changed_at < action.since.timestamp():
             await self.runtime.release(preparation.key)
             self.view.forget_preparation(preparation.key)
-            preparation = await self._ask(environment, artifact_id)
+            preparation = await self.runtime.prepare(environment)
         self.view.record_answer(preparation)
         is_built = preparation.state in (PrepState.QUEUED, PrepState.BUILDING)
         record = record.model_copy(
-            update={"environment_key": preparation.key, "build_started": record.build_started or is_built}
+            update={
+                "environment_key": preparation.key,
+                "artifact_version": environment.artifact_version,
+                "build_started": record.build_started or is_built,
+            }
         )
         started = BuildStarted(
             endpoint_id=record.endpoint_id, generation=record.generation, environment_key=preparation.key
         )
         return record, (started,) if is_built else ()
 
-    async def _put_back(self, record: Rollout, action: PutBack) -> Rollout | None:
-        preparation = await self._ask(action.environment, action.artifact_id)
+    async def _put_back(self, record: Rollout, action: PutBack, owner: str) -> Rollout | None:
+        environment = action.environment
+        try:
+            environment = await self._located(environment, action.bundle, owner)
+        except ArtifactMissing as error:  # the environment is most likely there, and needs it no more
+            log.warning("artifact not found", extra={"endpoint": record.endpoint_id, "cause": str(error)})
+        preparation = await self.runtime.prepare(environment)
         if preparation.state is not PrepState.READY or record.serving is None:
             return None
         workers = with_environment(action.workers, preparation.key, action.nonce)
@@ -121,9 +137,10 @@ class Executor:
             }
         )
 
-    async def _ask(self, environment: Environment, artifact_id: str | None) -> Preparation:
-        url = None if artifact_id is None else self.sign(artifact_id)
-        return await self.runtime.prepare(replace(environment, artifact_url=url))
+    async def _located(self, environment: Environment, bundle: BundleSnapshot, owner: str) -> Environment:
+        """The environment with where its artifact can be read, and which version that is."""
+        found = await self.locate(bundle, owner, environment.artifact_version)
+        return replace(environment, artifact_url=found.url, artifact_version=found.version)
 
     async def _apply(self, workers: WorkerSet, queue: ConsumerSpec | None) -> None:
         if queue is not None:

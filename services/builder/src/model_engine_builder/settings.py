@@ -1,19 +1,33 @@
 """Settings of the builder."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from model_engine_builder.domain.worker_set import Limits
-from model_engine_chassis.settings_base import HealthSettings, MongoSettings, NatsSettings
+from model_engine_chassis.settings_base import (
+    HealthSettings,
+    MongoSettings,
+    NatsSettings,
+    OutboundSettings,
+    split_at_commas,
+)
 from model_engine_runtime.driver import RuntimeSettings
 
 
-class BuilderSettings(RuntimeSettings, NatsSettings, MongoSettings, HealthSettings):
+class BuilderSettings(RuntimeSettings, OutboundSettings, NatsSettings, MongoSettings, HealthSettings):
     """Times in seconds."""
 
     gateway_url: str = Field(
         pattern="^https?://", description="where those who prepare environments reach the gateway, for artifacts"
     )
     artifact_url_secret: str = Field(min_length=16, description="secret that signs the addresses of artifacts")
+    allowed_object_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="beginnings, comma-separated, of the s3://, gs:// and az:// locations that bundles may name;"
+        " {owner} stands for the bundle's owner, such as s3://models/{owner}/",
+    )
     build_deadline_seconds: float = Field(default=1500.0, gt=0, description="longest build of an environment")
     start_deadline_seconds: float = Field(default=600.0, gt=0, description="longest start of a worker until it answers")
     worker_drain_seconds: float = Field(default=30.0, ge=0, description="what a worker may take to finish its calls")
@@ -30,6 +44,8 @@ class BuilderSettings(RuntimeSettings, NatsSettings, MongoSettings, HealthSettin
     )
     max_log_streams: int = Field(default=64, gt=0, description="logs read at once; beyond: an error")
     max_log_seconds: float = Field(default=3600.0, gt=0, description="longest reading of one log")
+
+    _split_prefixes = field_validator("allowed_object_prefixes", mode="before")(split_at_commas)
 
     def limits(self) -> Limits:
         """The deadlines of rollouts."""

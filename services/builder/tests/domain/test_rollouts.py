@@ -59,7 +59,7 @@ def test_a_generation_from_its_beginning_to_its_workers() -> None:
     prepare = only(step_of(document, begun))
     assert isinstance(prepare.action, Prepare)
     assert prepare.action.environment.requirements == SPEC.bundle.requirements
-    assert prepare.action.artifact_id == "art_1"
+    assert prepare.action.bundle.artifact_id == "art_1"
     building = begun.model_copy(update={"environment_key": KEY, "build_started": True})
     apply = only(step_of(document, building, EndpointView(preparation=prepared(PrepState.READY))))
     assert isinstance(apply.action, Apply)

@@ -64,7 +64,9 @@ def test_a_new_endpoint_has_a_worker_to_show_that_it_works(min_workers: int, ini
         ({"flavor": "runnable_image", "flavor_json": "{}"}, Reason.FLAVOR_UNSUPPORTED),
         ({"flavor": "triton_enhanced_runnable_image", "flavor_json": "{}"}, Reason.FLAVOR_UNSUPPORTED),
         ({"flavor": "zip_artifact", "flavor_json": OWN_IMAGE}, Reason.FLAVOR_UNSUPPORTED),
-        ({"artifact_id": None, "location": "s3://bucket/key"}, Reason.ARTIFACT_MISSING),
+        ({"artifact_id": None, "location": "s3://bucket/key"}, None),
+        ({"artifact_id": None, "location": "ftp://host/key"}, Reason.ARTIFACT_MISSING),
+        ({"artifact_id": None, "location": "artifact://art_1"}, Reason.ARTIFACT_MISSING),
     ],
 )
 def test_what_cannot_run_here_is_said_at_once(bundle: dict[str, str | None], code: Reason | None) -> None:

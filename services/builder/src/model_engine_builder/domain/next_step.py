@@ -1,6 +1,6 @@
 """The builder's state machine: from the desired state, what is remembered and what is seen, to the next step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from model_engine_builder.domain.deletion import deletion_step
@@ -96,7 +96,7 @@ class _Generation:
         key, preparation = rollout.environment_key, self.view.preparation
         if key is None or preparation is None or self._is_old_failure(preparation.state, preparation.changed_at):
             environment = environment_of(spec, self.limits)
-            return Step("prepare", Prepare(environment, spec.bundle.artifact_id, rollout.since), record=rollout)
+            return Step("prepare", Prepare(environment, spec.bundle, rollout.since), record=rollout)
         if preparation.state is PrepState.READY:
             return self._apply(self._workers(spec, key))
         if preparation.failure is not None:
@@ -161,7 +161,8 @@ class _Generation:
     def _adopt(self, serving: Serving) -> Step:
         """Tell the runtime the number of the new generation; no worker is touched, none need be waited for."""
         key, spec = serving.environment_key, self.document.spec
-        step = succeeded_step("adopt", self.rollout, spec, serving.revision, key, self.now)
+        version = serving.artifact_version
+        step = succeeded_step("adopt", self.rollout, spec, serving.revision, key, version, self.now)
         return Step(step.name, Apply(self._workers(spec, key), self._queue()), step.facts, step.record)
 
     def _apply(self, workers: WorkerSet) -> Step:
@@ -188,14 +189,20 @@ class _Generation:
         assert rollout.revision is not None
         assert rollout.environment_key is not None
         return succeeded_step(
-            "succeed", rollout, self.document.spec, rollout.revision, rollout.environment_key, self.now
+            "succeed",
+            rollout,
+            self.document.spec,
+            rollout.revision,
+            rollout.environment_key,
+            rollout.artifact_version,
+            self.now,
         )
 
     def _put_back(self, serving: Serving) -> Step:
         spec = serving.spec
         action = PutBack(
-            environment_of(spec, self.limits),
-            spec.bundle.artifact_id,
+            replace(environment_of(spec, self.limits), artifact_version=serving.artifact_version),
+            spec.bundle,
             self._workers(spec, serving.environment_key),
             spec.restart_nonce,
             self._queue(),

@@ -30,16 +30,29 @@ NO_REVISION = "none"
 
 
 def succeeded_step(
-    name: str, rollout: Rollout, spec: EndpointSpec, revision: str, environment_key: str, now: datetime
+    name: str,
+    rollout: Rollout,
+    spec: EndpointSpec,
+    revision: str,
+    environment_key: str,
+    version: str | None,
+    now: datetime,
 ) -> Step:
     """This generation serves. It may be told again: its fact has one id."""
-    serving = Serving(generation=rollout.generation, revision=revision, environment_key=environment_key, spec=spec)
+    serving = Serving(
+        generation=rollout.generation,
+        revision=revision,
+        environment_key=environment_key,
+        artifact_version=version,
+        spec=spec,
+    )
     record = rollout.model_copy(
         update={
             "phase": RolloutPhase.SUCCEEDED,
             "since": now,
             "deadline": None,
             "environment_key": environment_key,
+            "artifact_version": version,
             "revision": revision,
             "applied_revision": revision,
             "applied_generation": rollout.generation,

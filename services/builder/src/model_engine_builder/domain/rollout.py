@@ -32,6 +32,7 @@ class Serving(_Part):
     generation: int
     revision: str
     environment_key: str
+    artifact_version: str | None = None
     spec: EndpointSpec
 
 
@@ -41,7 +42,8 @@ class Rollout(_Part):
     `attempt` counts how often this generation was begun anew, after the runtime lost it or was away. `revision` is the
     template of this generation; `applied_revision` is what the runtime was given last, under `applied_generation`: that
     is another one while the environment of a new generation is made and after the last good one was put back, and None
-    after the runtime has lost it. `lease_epoch` fences the writes:
+    after the runtime has lost it. `artifact_version` is what the artifact's source named when the environment was
+    asked for, where no hash is known. `lease_epoch` fences the writes:
     one of an older lease never replaces one of a newer. `builder` is the instance that wrote it.
     """
 
@@ -52,6 +54,7 @@ class Rollout(_Part):
     since: datetime
     deadline: datetime | None = None
     environment_key: str | None = None
+    artifact_version: str | None = None
     build_started: bool = False
     revision: str | None = None
     applied_revision: str | None = None

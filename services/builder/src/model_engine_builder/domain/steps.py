@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from model_engine_builder.domain.rollout import Rollout
+from model_engine_contracts.documents import BundleSnapshot
 from model_engine_contracts.events import EventData
 from model_engine_contracts.topology import ConsumerSpec
 from model_engine_runtime.protocol import Environment, WorkerSet
@@ -13,11 +14,11 @@ from model_engine_runtime.protocol import Environment, WorkerSet
 class Prepare:
     """Have the environment made; its key and whether it is being built become part of what is remembered.
 
-    A failure from before `since` is forgotten first.
+    A failure from before `since` is forgotten first. The version of an artifact whose hash is not known is found out.
     """
 
     environment: Environment
-    artifact_id: str | None
+    bundle: BundleSnapshot
     since: datetime
 
 
@@ -36,7 +37,7 @@ class PutBack:
     """
 
     environment: Environment
-    artifact_id: str | None
+    bundle: BundleSnapshot
     workers: WorkerSet
     nonce: int
     queue: ConsumerSpec | None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model_engine_builder.domain.forwarder_config import forwarder_config, max_concurrency
+from model_engine_contracts.artifact_location import SCHEMES, UPLOADED, scheme_of
 from model_engine_contracts.documents import EndpointDocument, EndpointSpec
 from model_engine_contracts.failures import FailureInfo, Reason, failure_info
 from model_engine_runtime.keys import template_revision
@@ -50,10 +51,10 @@ def refusal_of(spec: EndpointSpec) -> FailureInfo | None:
         return failure_info(
             Reason.FLAVOR_UNSUPPORTED, f"bundle {bundle.name!r} has a base image of its own, which needs images"
         )
-    if bundle.artifact_id is None:
+    if bundle.artifact_id is None and scheme_of(bundle.location or "") not in SCHEMES - {UPLOADED}:
         return failure_info(
             Reason.ARTIFACT_MISSING,
-            f"the location {bundle.location!r} of bundle {bundle.name!r} cannot be read; uploaded artifacts can",
+            f"the location {bundle.location!r} of bundle {bundle.name!r} is none of {', '.join(sorted(SCHEMES))}",
         )
     return None
 
@@ -65,6 +66,7 @@ def environment_of(spec: EndpointSpec, limits: Limits) -> Environment:
         python=bundle.python,
         requirements=bundle.requirements,
         artifact_sha256=bundle.artifact_sha256,
+        artifact_location=bundle.location if bundle.artifact_sha256 is None else None,
         deadline_s=limits.build,
     )
 
