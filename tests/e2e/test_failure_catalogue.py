@@ -14,20 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import faulty_bundles
 import httpx
 import pymongo
 import pytest
-from faulty_bundles import LAST_WORDS
 from typer.testing import CliRunner
 
-from conftest import PlatformFactory
+import faulty_bundles
+from faulty_bundles import LAST_WORDS
 from model_engine.bundling import Bundle, python_version, write_bundle
 from model_engine.cli.app import build as build_command_line
 from model_engine_contracts.failures import CATALOGUE, Reason
 from model_engine_local.data_dir import DataDir
 from model_engine_local.testing import free_port
-from platform_under_test import Platform
+from platform_under_test import Platform, PlatformFactory
 
 START_DEADLINE = 15.0
 EVERYTHING_SHOWN = 75.0
