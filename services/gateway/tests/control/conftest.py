@@ -38,10 +38,12 @@ class Platform:
     def client(self, key: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, auth=(key, ""), timeout=20)
 
-    async def new_key(self, owner: str) -> str:
+    async def new_key(self, owner: str, **fields: Any) -> str:
         async with httpx.AsyncClient(base_url=self.url) as client:
             answer = await client.post(
-                "/v1/admin/api-keys", json={"owner": owner}, headers={"authorization": f"Bearer {ADMIN_TOKEN}"}
+                "/v1/admin/api-keys",
+                json={"owner": owner, **fields},
+                headers={"authorization": f"Bearer {ADMIN_TOKEN}"},
             )
         assert answer.status_code == 200, answer.text
         return str(answer.json()["key"])
