@@ -177,7 +177,7 @@ def test_events_and_logs_are_printed_as_they_come(run: Any, gateway: Any, answer
 def test_delete_waits_until_the_endpoint_is_gone(run: Any, gateway: Any, answer: Any) -> None:
     gateway.script(*FOUND)
     gateway.script("DELETE", "/v1/model-endpoints/end_1", {"deleted": True})
-    gateway.script("GET", "/v1/model-endpoints/end_1", answer(404, {"detail": "gone"}))
+    gateway.script("GET", "/v1/model-endpoints/end_1", ENDPOINT, answer(404, {"detail": "gone"}))
     assert json.loads(run("delete", "adder", "-o", "json").stdout) == {"id": "end_1", "deleted": True}
 
 

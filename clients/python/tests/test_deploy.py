@@ -118,3 +118,5 @@ def test_deleting_waits_until_the_endpoint_is_gone(gateway: Any, client: Any, an
     gateway.script("GET", ONE, endpoint("DELETE_IN_PROGRESS"), answer(404, {"detail": "gone"}))
     client.call("delete", "end_1")
     assert len(gateway.requests("GET", ONE)) == 2
+    with pytest.raises(errors.NotFoundError):
+        client.call("delete", "end_unknown")

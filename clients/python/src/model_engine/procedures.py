@@ -123,8 +123,10 @@ def wait_until_ready(
 
 
 def delete_and_wait(endpoint_id: str, timeout_seconds: float) -> Procedure[None]:
-    """Delete an endpoint and wait until nothing of it is left; raises WaitTimeoutError."""
+    """Delete an endpoint and wait until nothing of it is left; raises NotFoundError, WaitTimeoutError."""
     deadline = time.monotonic() + timeout_seconds
+    # Asked first: a deletion may be sent twice, so that it is not found says only that it is gone.
+    yield get_endpoint(endpoint_id)
     try:
         yield delete_endpoint(endpoint_id)
         for pause in _poll_pauses():
