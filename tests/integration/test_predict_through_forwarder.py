@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import cloudpickle
 import httpx
 import pytest
 import yaml
+
+from model_engine_local.testing import wait_until
 
 
 @pytest.fixture
@@ -27,12 +28,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., str]]:
             command = [sys.executable, "-m", module, *arguments]
             env = {"PATH": os.environ["PATH"], **environ}
             processes.append(subprocess.Popen(command, env=env, stdout=output, stderr=output))
-        deadline = time.monotonic() + 30
-        while not (found := re.search(pattern, log.read_text())):
+
+        def first_match() -> str | None:
             assert processes[-1].poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
-        return found[1]
+            found = re.search(pattern, log.read_text())
+            return found and found[1]
+
+        return wait_until(first_match, 30)
 
     yield start_module
     for process in reversed(processes):
@@ -57,10 +59,7 @@ def worker(start: Callable[..., str], tmp_path: Path) -> Callable[[Any], httpx.C
         flags = ("--config", str(config), "--num-workers", "1", "--host", "127.0.0.1", "--port", "0")
         address = start(r'"port": (\d+)', "model_engine_forwarder", *flags)
         url = f"http://127.0.0.1:{address}"
-        deadline = time.monotonic() + 20
-        while not is_ready(url):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: is_ready(url))
         return httpx.Client(base_url=url, timeout=20)
 
     return run

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from model_engine.bundling import Bundle, load_source, write_bundle
+from model_engine_local.testing import wait_until
 
 FOLDER = Path(__file__).parent.parent
 
@@ -40,13 +40,14 @@ def serve(folder: Path, load_predict_fn: Any, load_model_fn: Any) -> Iterator[st
             cwd=folder,
             stderr=output,
         )
-    deadline = time.monotonic() + 30
+
+    def address() -> str | None:
+        assert process.poll() is None, log.read_text()
+        found = re.search(r"running on (\S+)", log.read_text())
+        return found and found[1]
+
     try:
-        while not (found := re.search(r"running on (\S+)", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield found[1]
+        yield wait_until(address, 30)
     finally:
         process.kill()
         process.wait()

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,7 @@ import cloudpickle
 import httpx
 import pytest
 
-
-def wait_until(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """Poll until `condition` gives something true and return that; fail after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"still false after {timeout} s"
-        time.sleep(0.01)
-    return value
+from model_engine_local.testing import wait_until
 
 
 @dataclass

@@ -18,6 +18,7 @@ from model_engine_chassis.upstream import UpstreamPool
 from model_engine_forwarder.app import Forwarder, build
 from model_engine_forwarder.config import Config
 from model_engine_forwarder.server import bind
+from model_engine_local.testing import eventually
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -232,21 +233,9 @@ async def running_forwarder(config: Config) -> AsyncIterator[Running]:
     forwarder.pool.close()
 
 
-@pytest.fixture(name="eventually")
-def eventually_fixture() -> Callable[..., Awaitable[None]]:
-    return eventually
-
-
 @pytest.fixture
 def refusing_port() -> Iterator[int]:
     """A port that is taken, so that nobody else gets it, but refuses connections."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
-
-
-async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Return as soon as `condition` holds; fail after `seconds`."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -16,6 +16,7 @@ import pytest
 
 from model_engine_chassis.upstream import ConnectFailed, UpstreamError, UpstreamPool
 from model_engine_forwarder.cli import main
+from model_engine_local.testing import eventually
 
 SERVICE = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "model_engine_forwarder"]
@@ -101,7 +102,7 @@ def test_a_queue_needs_to_know_where_nats_is(tmp_path: Path) -> None:
     assert "ME_NATS_URL is missing" in done.stderr
 
 
-async def test_listens_on_both_families_and_stays_small(tmp_path: Path, model, eventually) -> None:
+async def test_listens_on_both_families_and_stays_small(tmp_path: Path, model) -> None:
     async with forwarder("--config", config_of(tmp_path, model.port)) as process:
         for host in ("127.0.0.1", "::1"):
             async with process.pool.request(host, process.port, b"GET", b"/healthz") as answer:
@@ -120,7 +121,7 @@ def test_imports_nothing_of_the_platform(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_signal_drains_calls_and_streams(tmp_path: Path, model, eventually, number) -> None:
+async def test_signal_drains_calls_and_streams(tmp_path: Path, model, number) -> None:
     go_on = asyncio.Event()
 
     async def reply(connection, request) -> None:
@@ -159,7 +160,7 @@ async def test_signal_drains_calls_and_streams(tmp_path: Path, model, eventually
         assert await asyncio.wait_for(process.process.wait(), 10) == 0
 
 
-async def test_readiness_falls_while_the_port_is_still_open(tmp_path: Path, model, eventually) -> None:
+async def test_readiness_falls_while_the_port_is_still_open(tmp_path: Path, model) -> None:
     async with forwarder("--config", config_of(tmp_path, model.port, drain_delay_seconds=60)) as process:
         while not await process.ready():
             await asyncio.sleep(0)
@@ -174,7 +175,7 @@ async def test_readiness_falls_while_the_port_is_still_open(tmp_path: Path, mode
         assert await asyncio.wait_for(process.process.wait(), 10) == 0
 
 
-async def test_second_signal_ends_at_once(tmp_path: Path, model, eventually) -> None:
+async def test_second_signal_ends_at_once(tmp_path: Path, model) -> None:
     async def hang(connection, request) -> None:
         await connection.gone()
 

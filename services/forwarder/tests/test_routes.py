@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from model_engine_local.testing import eventually
+
 CHAT = "/v1/chat/completions"
 
 
@@ -78,7 +80,7 @@ async def test_without_a_stream_block_there_is_no_stream(start) -> None:
     assert (await forwarder.stream({})).status == 404
 
 
-async def test_readiness_follows_the_model_server(start, model, eventually) -> None:
+async def test_readiness_follows_the_model_server(start, model) -> None:
     model.health = b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"
     forwarder = await start(ready=False)
     readiness = forwarder.forwarder.readiness
@@ -100,7 +102,7 @@ async def test_readiness_follows_the_model_server(start, model, eventually) -> N
     assert (await forwarder.predict({})).status == 200  # the model server still answers; its caller decides
 
 
-async def test_a_refused_connection_is_503_and_turns_readiness_off(start, refusing_port, eventually) -> None:
+async def test_a_refused_connection_is_503_and_turns_readiness_off(start, refusing_port) -> None:
     forwarder = await start(sync={"user_port": refusing_port}, ready=False)
     forwarder.forwarder.readiness.started = True
     answer = await forwarder.predict({})
@@ -125,7 +127,7 @@ def parked(gate: asyncio.Event, seen: list[int], model):
     return reply
 
 
-async def test_the_limit_holds_for_calls_streams_and_passthrough_together(start, model, eventually) -> None:
+async def test_the_limit_holds_for_calls_streams_and_passthrough_together(start, model) -> None:
     raw = {"forwarder_type": "passthrough", "routes": ["/raw"], "healthcheck_route": "/readyz"}
     forwarder = await start(sync={}, stream=raw, max_concurrency=4)
     gate, seen = asyncio.Event(), []
@@ -145,7 +147,7 @@ async def test_the_limit_holds_for_calls_streams_and_passthrough_together(start,
     assert (await forwarder.predict({})).status != 429
 
 
-async def test_a_queue_may_stand_before_the_limit(start, model, eventually) -> None:
+async def test_a_queue_may_stand_before_the_limit(start, model) -> None:
     forwarder = await start(max_concurrency=1, max_queue=1, queue_timeout_seconds=10)
     gate = asyncio.Event()
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from model_engine_local.ports import free_port
 
-__all__ = ["eventually", "free_port"]
+__all__ = ["eventually", "free_port", "wait_until"]
 
 T = TypeVar("T")
 
@@ -32,3 +32,13 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float =
         if time.monotonic() > deadline:
             raise problem or AssertionError(f"still {value!r} after {timeout:g} s")
         await asyncio.sleep(interval)
+
+
+def wait_until(condition: Callable[[], T], timeout: float = 20.0, interval: float = 0.01) -> T:
+    """`eventually` for tests that are not coroutines."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still {value!r} after {timeout:g} s")
+        time.sleep(interval)
+    return value
