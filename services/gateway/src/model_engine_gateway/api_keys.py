@@ -6,6 +6,7 @@ from typing import Any
 
 from model_engine_contracts.api.api_keys import (
     ALL_SCOPES,
+    AccessScope,
     ApiKeyResponse,
     CreateApiKeyRequest,
     CreateApiKeyResponse,
@@ -62,7 +63,7 @@ class ApiKeys:
             id=new_id("key"),
             owner=old["owner"],
             user=old["user"],
-            scopes=old.get("scopes", ALL_SCOPES),
+            scopes=[AccessScope(scope) for scope in old.get("scopes", ALL_SCOPES)],
             privileged=old.get("privileged", True),
             created_at=rotated_at,
             expires_at=_end(rotated_at, request.expires_in_seconds),
