@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from model_engine_contracts.api.bundles import (
+    CloneModelBundleV1Request,
     CreateModelBundleV1Request,
     CreateModelBundleV2Request,
     ModelBundleFlavor,
@@ -15,6 +16,7 @@ from model_engine_gateway.domain.bundles import (
     BundleDocument,
     UploadedArtifact,
     brings_image,
+    cloned_bundle,
     flavor_of_v1,
     new_v1_bundle,
     new_v2_bundle,
@@ -63,6 +65,14 @@ class Bundles:
             request, artifact, bundle_id=new_id("bun"), owner=caller.owner, created_by=caller.user, now=now()
         )
         return await self._insert(bundle)
+
+    async def clone(self, caller: Principal, request: CloneModelBundleV1Request) -> str:
+        """The id of a copy of one of the caller's bundles. Raises ApiError 404, and 403 as for a new one."""
+        original = await self.get(caller, request.original_model_bundle_id)
+        _check_privilege(caller, original.read_flavor())
+        return await self._insert(
+            cloned_bundle(original, request.new_app_config, bundle_id=new_id("bun"), created_by=caller.user, now=now())
+        )
 
     async def list(self, caller: Principal, name: str | None, order: ModelBundleOrderBy | None) -> list[BundleDocument]:
         """The caller's bundles."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from model_engine_contracts.api.endpoints import (
     ModelEndpointOrderBy,
     UpdateModelEndpointV1Request,
 )
-from model_engine_contracts.documents import BundleSnapshot, EndpointDocument
+from model_engine_contracts.documents import BundleSnapshot, EndpointDocument, Revision
 from model_engine_contracts.ids import new_id
 from model_engine_gateway.clock import now
 from model_engine_gateway.domain.bundles import snapshot
@@ -19,6 +20,7 @@ from model_engine_gateway.domain.endpoint_changes import check_new_endpoint, che
 from model_engine_gateway.domain.endpoint_documents import Edit, deletion, new_endpoint, next_generation
 from model_engine_gateway.domain.endpoint_view import has_workers_asked_for
 from model_engine_gateway.domain.invalid import Invalid
+from model_engine_gateway.domain.revisions import NoSuchRevision, restored_spec, revision_to_restore
 from model_engine_gateway.errors import ApiError
 from model_engine_gateway.events import history_event
 from model_engine_gateway.principals import Principal
@@ -30,6 +32,15 @@ DELETION_SECONDS = 9.0
 """How long DELETE waits: existing clients give up after ten seconds."""
 
 DELETION_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A change that restored an old revision: its id, the new generation, and the generation it was taken from."""
+
+    change_id: str
+    generation: int
+    restored: int
 
 
 class Endpoints:
@@ -93,6 +104,22 @@ class Endpoints:
         not_found = ApiError(404, f"Model Endpoint {endpoint_id} was not found.", "endpoint_not_found")
         await self._change(caller, endpoint_id, not_found, edit)
 
+    async def rollback(self, caller: Principal, endpoint_id: str, generation: int | None) -> Rollback:
+        """Record a generation that asks for what an older one asked for. Raises ApiError and Invalid."""
+        restored: Revision | None = None
+
+        def edit(document: EndpointDocument) -> Edit:
+            nonlocal restored
+            try:
+                restored = revision_to_restore(document, generation)
+            except NoSuchRevision as error:
+                raise ApiError(404, str(error), "revision_not_found") from error
+            return next_generation(document, restored_spec(document.spec, restored), user=caller.user, now=now())
+
+        changed = await self._change(caller, endpoint_id, _endpoint_not_found(endpoint_id), edit)
+        assert restored is not None
+        return Rollback(_change_id(), changed.generation + 1, restored.generation)
+
     async def delete(self, caller: Principal, endpoint_id: str) -> None:
         """Make "gone" the desired state and wait until it is reached, a bounded time. Raises ApiError.
 
@@ -129,8 +156,8 @@ class Endpoints:
         endpoint_id: str,
         not_found: ApiError,
         edit: Callable[[EndpointDocument], Edit],
-    ) -> None:
-        """Apply `edit` to the document as it is, again when somebody else was faster."""
+    ) -> EndpointDocument:
+        """Apply `edit` to the document as it is, again when somebody else was faster. The document before the edit."""
         for attempt in range(ATTEMPTS):
             document = await self._owned(caller, endpoint_id, not_found)
             if document.deletion_requested:
@@ -140,7 +167,7 @@ class Endpoints:
             change = edit(document)
             events = [history_event(data, document.owner) for data in change.events]
             if await self._endpoints.edit(document, change.fields, events):
-                return
+                return document
             await asyncio.sleep(backoff(attempt, 0.005, 0.1))
         raise ApiError(
             503, f"Endpoint {endpoint_id} is being changed too often. Please retry.", "contention", {"retry-after": "1"}

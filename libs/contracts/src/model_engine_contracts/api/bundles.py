@@ -150,6 +150,17 @@ class CreateModelBundleV2Request(BaseModel):
     flavor: ModelBundleFlavor
 
 
+class CloneModelBundleV1Request(BaseModel):
+    """A copy of a bundle. `new_app_config` takes the place of the copied one unless it is null or empty."""
+
+    original_model_bundle_id: str
+    new_app_config: JsonObject | None = None
+
+
+class CloneModelBundleV2Request(CloneModelBundleV1Request):
+    """A copy of a bundle. `new_app_config` takes the place of the copied one unless it is null or empty."""
+
+
 class CreateModelBundleV2Response(BaseModel):
     """The id of the new bundle."""
 
@@ -197,10 +208,11 @@ class ModelBundleEnvironmentParams(BaseModel):
             ModelBundleFrameworkType.CUSTOM: ("image_tag", "ecr_repo"),
         }[self.framework_type]
         for name in needed:
+            problem = f"Expected `{name}` to be non-null because framework type is {self.framework_type.value}"
+            if name not in self.model_fields_set:
+                raise ValueError(problem)
             if not getattr(self, name):
-                raise ValueError(
-                    f"Expected `{name}` to be non-null because framework type is {self.framework_type.value}"
-                )
+                raise AssertionError(problem)
         return self
 
 

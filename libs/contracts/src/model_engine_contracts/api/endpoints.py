@@ -107,6 +107,47 @@ class RestartModelEndpointV1Response(BaseModel):
     restarted: bool
 
 
+class ModelEndpointRevision(BaseModel):
+    """One generation of an endpoint. `changed` names what it changed, `settings` holds what it asks for.
+
+    `current`: it is the desired state. `serving`: workers of it were the last to become ready.
+    """
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    generation: int
+    created_at: datetime
+    created_by: str
+    model_bundle_id: str
+    bundle_name: str
+    current: bool
+    serving: bool
+    changed: list[str]
+    settings: JsonObject
+
+
+class ListModelEndpointRevisionsV1Response(BaseModel):
+    """The last generations of an endpoint, newest first."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    revisions: list[ModelEndpointRevision]
+
+
+class RollbackModelEndpointV1Request(BaseModel):
+    """The generation to go back to; null: the last one that asked for something else than the current one."""
+
+    generation: int | None = Field(default=None, ge=1)
+
+
+class RollbackModelEndpointV1Response(BaseModel):
+    """The change is recorded as a new `generation`; follow it by the endpoint's status."""
+
+    endpoint_creation_task_id: str
+    generation: int
+    rolled_back_to: int
+
+
 class ModelEndpointDeploymentState(BaseModel):
     """How many workers are wanted and there."""
 

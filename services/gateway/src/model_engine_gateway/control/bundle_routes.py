@@ -3,6 +3,8 @@
 from fastapi import APIRouter, Response
 
 from model_engine_contracts.api.bundles import (
+    CloneModelBundleV1Request,
+    CloneModelBundleV2Request,
     CreateModelBundleV1Request,
     CreateModelBundleV1Response,
     CreateModelBundleV2Request,
@@ -25,6 +27,11 @@ def add_bundle_v1_routes(router: APIRouter, bundles: Bundles) -> None:
     async def create_model_bundle(request: CreateModelBundleV1Request, caller: Caller) -> Response:
         """Creates a model bundle; the same name makes a new version of it."""
         return answer(CreateModelBundleV1Response(model_bundle_id=await bundles.create_v1(caller, request)))
+
+    @router.post("/v1/model-bundles/clone-with-changes", response_model=CreateModelBundleV1Response)
+    async def clone_model_bundle_with_changes(request: CloneModelBundleV1Request, caller: Caller) -> Response:
+        """Copies a model bundle, with another app_config if one is given."""
+        return answer(CreateModelBundleV1Response(model_bundle_id=await bundles.clone(caller, request)))
 
     @router.get("/v1/model-bundles", response_model=ListModelBundlesV1Response)
     async def list_model_bundles(
@@ -52,6 +59,11 @@ def add_bundle_v2_routes(router: APIRouter, bundles: Bundles) -> None:
     async def create_model_bundle(request: CreateModelBundleV2Request, caller: Caller) -> Response:
         """Creates a model bundle; the same name makes a new version of it."""
         return answer(CreateModelBundleV2Response(model_bundle_id=await bundles.create_v2(caller, request)))
+
+    @router.post("/v2/model-bundles/clone-with-changes", response_model=CreateModelBundleV2Response)
+    async def clone_model_bundle_with_changes(request: CloneModelBundleV2Request, caller: Caller) -> Response:
+        """Copies a model bundle, with another app_config if one is given."""
+        return answer(CreateModelBundleV2Response(model_bundle_id=await bundles.clone(caller, request)))
 
     @router.get("/v2/model-bundles", response_model=ListModelBundlesV2Response)
     async def list_model_bundles(

@@ -9,15 +9,19 @@ from model_engine_contracts.api.endpoints import (
     CreateModelEndpointV1Response,
     DeleteModelEndpointV1Response,
     GetModelEndpointV1Response,
+    ListModelEndpointRevisionsV1Response,
     ListModelEndpointsV1Response,
     ModelEndpointOrderBy,
     RestartModelEndpointV1Response,
+    RollbackModelEndpointV1Request,
+    RollbackModelEndpointV1Response,
     UpdateModelEndpointV1Request,
     UpdateModelEndpointV1Response,
 )
 from model_engine_contracts.documents import EndpointDocument
 from model_engine_gateway.control.routing import Caller, answer
 from model_engine_gateway.domain.endpoint_view import endpoint_view
+from model_engine_gateway.domain.revisions import revision_views
 from model_engine_gateway.endpoints import Endpoints
 
 QueueDepths = Callable[[list[EndpointDocument]], Awaitable[dict[str, int]]]
@@ -25,7 +29,7 @@ QueueDepths = Callable[[list[EndpointDocument]], Awaitable[dict[str, int]]]
 
 
 def add_endpoint_routes(router: APIRouter, endpoints: Endpoints, queue_depths: QueueDepths) -> None:
-    """Create, list, get, update, delete, restart."""
+    """Create, list, get, update, delete, restart, go back to an older generation."""
 
     @router.post("/v1/model-endpoints", response_model=CreateModelEndpointV1Response)
     async def create_model_endpoint(request: CreateModelEndpointV1Request, caller: Caller) -> Response:
@@ -68,3 +72,23 @@ def add_endpoint_routes(router: APIRouter, endpoints: Endpoints, queue_depths: Q
         """Replaces the workers of a model endpoint one after the other."""
         await endpoints.restart(caller, model_endpoint_id)
         return answer(RestartModelEndpointV1Response(restarted=True))
+
+    @router.get(
+        "/v1/model-endpoints/{model_endpoint_id}/revisions", response_model=ListModelEndpointRevisionsV1Response
+    )
+    async def list_model_endpoint_revisions(model_endpoint_id: str, caller: Caller) -> Response:
+        """Lists the last generations of a model endpoint, newest first, with what each changed."""
+        endpoint = await endpoints.get(caller, model_endpoint_id)
+        return answer(ListModelEndpointRevisionsV1Response(revisions=revision_views(endpoint)))
+
+    @router.post("/v1/model-endpoints/{model_endpoint_id}/rollback", response_model=RollbackModelEndpointV1Response)
+    async def rollback_model_endpoint(
+        model_endpoint_id: str, caller: Caller, request: RollbackModelEndpointV1Request | None = None
+    ) -> Response:
+        """Makes an older generation the desired state again, as a new generation."""
+        done = await endpoints.rollback(caller, model_endpoint_id, request.generation if request else None)
+        return answer(
+            RollbackModelEndpointV1Response(
+                endpoint_creation_task_id=done.change_id, generation=done.generation, rolled_back_to=done.restored
+            )
+        )

@@ -23,11 +23,15 @@ from model_engine_contracts.api.bundles import (
     TensorflowFramework,
     ZipArtifactFlavor,
 )
+from model_engine_contracts.artifact_location import split_location
 from model_engine_contracts.documents import BundleSnapshot
 from model_engine_gateway.domain.field_rules import check_text
 from model_engine_gateway.domain.invalid import Invalid
 
 ARTIFACT_SCHEME = "artifact://"
+
+CLONED_FROM = "__cloned_from_bundle_id"
+"""Key of a clone's metadata that holds the id of its original."""
 
 _FLAVOR: TypeAdapter[ModelBundleFlavor] = TypeAdapter(ModelBundleFlavor)
 _STUB_DELAY_SECONDS = 30
@@ -200,6 +204,28 @@ def new_v2_bundle(
     )
 
 
+def cloned_bundle(
+    original: BundleDocument, app_config: dict[str, Any] | None, *, bundle_id: str, created_by: str, now: datetime
+) -> BundleDocument:
+    """A copy of a bundle that says where it comes from; an `app_config` that is not empty replaces the copied one."""
+    flavor, app_config_json = original.flavor_json, original.app_config_json
+    if app_config:
+        app_config_json = json.dumps(app_config)
+        parsed = original.read_flavor()
+        if isinstance(parsed, CloudpickleArtifactFlavor | ZipArtifactFlavor):
+            flavor = json.dumps(parsed.model_copy(update={"app_config": app_config}).model_dump(mode="json"))
+    metadata = {**json.loads(original.metadata_json), CLONED_FROM: original.id}
+    changes = {
+        "id": bundle_id,
+        "created_by": created_by,
+        "created_at": now,
+        "metadata_json": json.dumps(metadata),
+        "flavor_json": flavor,
+        "app_config_json": app_config_json,
+    }
+    return original.model_copy(update=changes)
+
+
 def v1_view(bundle: BundleDocument) -> ModelBundleV1Response:
     """The bundle as version 1 shows it."""
     return ModelBundleV1Response(
@@ -242,7 +268,7 @@ def snapshot(bundle: BundleDocument) -> BundleSnapshot:
         requirements=bundle.requirements if is_artifact else (),
         location=bundle.location if is_artifact else None,
         artifact_id=bundle.artifact.id if bundle.artifact else None,
-        artifact_sha256=bundle.artifact.sha256 if bundle.artifact else None,
+        artifact_sha256=bundle.artifact.sha256 if bundle.artifact else split_location(bundle.location)[1],
         python=bundle.artifact.python if bundle.artifact else None,
         app_config_json=bundle.app_config_json,
     )

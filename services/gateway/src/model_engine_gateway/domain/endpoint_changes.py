@@ -22,6 +22,8 @@ from model_engine_gateway.domain.field_rules import (
 from model_engine_gateway.domain.resources import check_resources, parse_bytes, parse_cpus
 
 MASK = "********"
+LLM_METADATA_KEY = "_llm"
+"""Key of the metadata that the platform keeps for itself: replacing the metadata leaves it in place."""
 MAX_REVISIONS = 10
 MAX_REVISIONS_BYTES = 4 << 20
 
@@ -181,7 +183,8 @@ def updated_spec(
         ),
     }
     if request.metadata is not None:
-        changes["metadata_json"] = json.dumps(request.metadata)
+        kept = {key: value for key, value in json.loads(current.metadata_json).items() if key == LLM_METADATA_KEY}
+        changes["metadata_json"] = json.dumps({**request.metadata, **kept})
     if request.billing_tags is not None:
         changes["billing_tags_json"] = json.dumps(request.billing_tags)
     if request.post_inference_hooks is not None:
@@ -195,6 +198,17 @@ def changed_fields(old: EndpointSpec, new: EndpointSpec) -> tuple[str, ...]:
     """The names of the API's fields that differ between two specs, sorted."""
     before, after = _fields(old), _fields(new)
     return tuple(sorted(name for name in after if before[name] != after[name]))
+
+
+def settings_of(spec: EndpointSpec) -> dict[str, Any]:
+    """A desired state by the names of the API's fields; the secret part of credentials is hidden."""
+    settings = {name: value for name, value in _fields(spec).items() if name != "restart_nonce"}
+    for name in ("metadata", "billing_tags", "default_callback_auth"):
+        text = settings[name]
+        settings[name] = None if text is None else json.loads(text)
+    if settings["default_callback_auth"] is not None:
+        settings["default_callback_auth"] = masked(settings["default_callback_auth"])
+    return settings
 
 
 def masked(auth: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,10 @@ _SUFFIXES = {
     **{letter: 1000**power for power, letter in enumerate("kMGTPE", 1)},
     **{f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", 1)},
 }
-_CPUS = re.compile(r"([0-9]{1,9})(m?)|([0-9]{1,9}\.[0-9]{1,9})")
+_MOST = 10**20
+"""Larger numbers are no quantities: a text has as many digits at most."""
+
+_CPUS = re.compile(r"([0-9]{1,20})(m?)|([0-9]{1,20}\.[0-9]{1,20})")
 _BYTES = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)(" + "|".join(filter(None, _SUFFIXES)) + r")?")
 
 SIDECAR_CPUS = Decimal(1)
@@ -47,8 +50,10 @@ MACHINES: dict[GpuType | None, Machine] = {
 
 
 def parse_cpus(value: Quantity) -> Decimal:
-    """Cores of `1`, `1.5` or `100m`. Raises ValueError."""
-    match = _CPUS.fullmatch(str(value))
+    """Cores of `1`, `1.5` or `100m`, or of a number. Raises ValueError."""
+    if not isinstance(value, str):
+        return Decimal(str(_bounded(value)))
+    match = _CPUS.fullmatch(value)
     if match is None:
         raise ValueError(value)
     if match[3]:
@@ -57,11 +62,19 @@ def parse_cpus(value: Quantity) -> Decimal:
 
 
 def parse_bytes(value: Quantity) -> int:
-    """Bytes of `1024`, `1.5G` or `2Gi`. Raises ValueError."""
-    match = _BYTES.fullmatch(str(value))
+    """Bytes of `1024`, `1.5G` or `2Gi`, or of a number. Raises ValueError."""
+    if not isinstance(value, str):
+        return int(_bounded(value))
+    match = _BYTES.fullmatch(value)
     if match is None:
         raise ValueError(value)
     return int(Decimal(match[1]) * _SUFFIXES[match[2] or ""])
+
+
+def _bounded(number: float) -> float:
+    if abs(number) > _MOST:
+        raise ValueError(number)
+    return number
 
 
 def format_bytes(size: float) -> str:
