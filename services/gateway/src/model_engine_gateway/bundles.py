@@ -1,6 +1,6 @@
 """What can be done with bundles."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from model_engine_contracts.api.bundles import (
     CloneModelBundleV1Request,
@@ -85,6 +85,10 @@ class Bundles:
     async def get(self, caller: Principal, bundle_id: str) -> BundleDocument:
         """One bundle. Raises ApiError 404."""
         return _found(await self._bundles.find(caller.owner, bundle_id), bundle_id)
+
+    async def schema_locations(self, caller: Principal, bundle_ids: Collection[str]) -> dict[str, str]:
+        """Where the caller's bundles say that schemas of their requests and answers lie, by the bundle's id."""
+        return await self._bundles.schema_locations(caller.owner, bundle_ids)
 
     async def _insert(self, bundle: BundleDocument) -> str:
         created = BundleCreated(

@@ -1,5 +1,6 @@
 """The collection `bundles`."""
 
+from collections.abc import Collection
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -34,6 +35,12 @@ class BundleRepository:
     async def latest(self, owner: str, name: str) -> BundleDocument | None:
         """The newest bundle of a name."""
         return _read(await self._bundles.find_one({"owner": owner, "name": name}, {"outbox": 0}, sort=_NEWEST))
+
+    async def schema_locations(self, owner: str, bundle_ids: Collection[str]) -> dict[str, str]:
+        """Where the schemas of bundles lie, of those that name a place."""
+        query = {"owner": owner, "_id": {"$in": list(bundle_ids)}, "schema_location": {"$type": "string"}}
+        cursor = self._bundles.find(query, {"schema_location": 1})
+        return {found["_id"]: found["schema_location"] async for found in cursor}
 
     async def list(self, owner: str, name: str | None, order: ModelBundleOrderBy | None) -> list[BundleDocument]:
         """All bundles, of one name if it is given."""
