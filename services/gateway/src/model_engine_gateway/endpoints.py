@@ -18,8 +18,7 @@ from model_engine_gateway.clock import now
 from model_engine_gateway.domain.bundles import snapshot
 from model_engine_gateway.domain.endpoint_changes import check_new_endpoint, check_update, new_spec, updated_spec
 from model_engine_gateway.domain.endpoint_documents import Edit, deletion, new_endpoint, next_generation
-from model_engine_gateway.domain.endpoint_view import has_workers_asked_for
-from model_engine_gateway.domain.invalid import Invalid
+from model_engine_gateway.domain.endpoint_view import check_restart
 from model_engine_gateway.domain.revisions import NoSuchRevision, restored_spec, revision_to_restore
 from model_engine_gateway.errors import ApiError
 from model_engine_gateway.events import history_event
@@ -93,11 +92,8 @@ class Endpoints:
         """Record a generation that replaces every worker. Raises ApiError and Invalid."""
 
         def edit(document: EndpointDocument) -> Edit:
+            check_restart(document)
             spec = document.spec
-            if spec.resources.nodes_per_worker > 1:
-                raise Invalid(f"Restarting model endpoint {endpoint_id} is not supported", "restart_unsupported")
-            if not has_workers_asked_for(document):
-                raise Invalid(f"Model endpoint {endpoint_id} has no workers to restart yet.", "nothing_to_restart")
             restarted = spec.model_copy(update={"restart_nonce": spec.restart_nonce + 1})
             return next_generation(document, restarted, user=caller.user, now=now())
 

@@ -14,6 +14,7 @@ from model_engine_contracts.documents import EndpointDocument
 from model_engine_contracts.endpoint_states import WIRE_STATUS, EndpointType, Phase
 from model_engine_contracts.failures import FailureInfo
 from model_engine_gateway.domain.endpoint_changes import masked
+from model_engine_gateway.domain.invalid import Invalid
 
 UNKNOWN_DESTINATION = "UNKNOWN"
 REASON_LENGTH = 500
@@ -57,6 +58,14 @@ def has_workers_asked_for(endpoint: EndpointDocument) -> bool:
     status = endpoint.status
     rolled = status.phase in (Phase.ROLLING_OUT, Phase.READY, Phase.RECOVERING)
     return rolled or status.serving_generation is not None or status.observed_counter >= 0
+
+
+def check_restart(endpoint: EndpointDocument) -> None:
+    """Workers on several nodes cannot be replaced one after the other, and there must be some. Raises Invalid."""
+    if endpoint.spec.resources.nodes_per_worker > 1:
+        raise Invalid(f"Restarting model endpoint {endpoint.id} is not supported", "restart_unsupported")
+    if not has_workers_asked_for(endpoint):
+        raise Invalid(f"Model endpoint {endpoint.id} has no workers to restart yet.", "nothing_to_restart")
 
 
 def deployment_name(endpoint_id: str) -> str:
