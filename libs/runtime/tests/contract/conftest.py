@@ -1,9 +1,12 @@
 """The drivers that the contract tests run against. Another driver joins with one more `Driver` in DRIVERS."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,13 @@ from model_engine_runtime.wire import encode
 
 FAKE_MODEL = Path(__file__).parent / "fake_model.py"
 MIB = 1 << 20
+FORWARDER_CONFIG = {
+    "forwarder": {
+        "sync": dict.fromkeys(("model_engine_unwrap", "wrap_response", "serialize_results_as_string"), False),
+        "drain_delay_seconds": 0,
+    },
+    "worker": {"owner": "ada", "endpoint_id": "filled-in", "worker_id": "filled-in"},
+}
 
 
 class Driver(ABC):
@@ -77,7 +87,7 @@ class Driver(ABC):
             env=env,
             cpus=1,
             memory_bytes=256 * MIB,
-            forwarder_config={"forwarder": {"sync": dict.fromkeys(("model_engine_unwrap", "wrap_response"), False)}},
+            forwarder_config=FORWARDER_CONFIG,
             drain_s=5.0,
         )
         want = replace(want, **fields)
@@ -100,34 +110,56 @@ class AgentDriver(Driver):
     async def start(self) -> None:
         self.nats: Nats = await nats.connect(self.settings.nats_url)
         self.runtime = AgentRuntime(self.nats, "test")
-        await self._launch()
+        await self.start_agent()
 
-    async def _launch(self) -> None:
+    async def start_agent(self) -> None:
+        """Run the agent in this process until `stop_agent`."""
         self._stop = asyncio.Event()
         self._running = asyncio.create_task(build(self.settings).run(self._stop))
+        await eventually(self._answers)
 
-        async def answers() -> bool:
-            assert self._running is not None
-            if self._running.done():
-                self._running.result()
-            with suppress(RuntimeUnavailable):
-                await self.runtime.release("nothing")
-                return True
-            return False
+    async def _answers(self) -> bool:
+        if self._running is not None and self._running.done():
+            self._running.result()
+        with suppress(RuntimeUnavailable):
+            await self.runtime.release("nothing")
+            return True
+        return False
 
-        await eventually(answers)
-
-    async def stop(self) -> None:
+    async def stop_agent(self) -> None:
+        """End it as SIGTERM does."""
         if self._running is not None:
             self._stop.set()
             await self._running
+            self._running = None
+
+    @asynccontextmanager
+    async def agent_process(self) -> AsyncIterator[subprocess.Popen[bytes]]:
+        """The agent as a process of its own, for as long as the block."""
+        settings = {
+            "ME_NATS_URL": self.settings.nats_url,
+            "ME_AGENT_DATA_DIR": str(self.folder),
+            "ME_AGENT_NAME": "test",
+            "ME_AGENT_BACKEND": self.backend,
+        }
+        command = [sys.executable, "-m", "model_engine_runtime.agent"]
+        process = await asyncio.to_thread(subprocess.Popen, command, env={**os.environ, **settings})
+        try:
+            await eventually(self._answers, timeout=30)
+            yield process
+        finally:
+            process.terminate()
+            await asyncio.to_thread(process.wait)
+
+    async def stop(self) -> None:
+        await self.stop_agent()
         await self.nats.close()
 
     async def restart(self) -> None:
         assert self._running is not None
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
-        await self._launch()
+        await self.start_agent()
 
 
 class ProcessDriver(AgentDriver):

@@ -1,6 +1,5 @@
 """A model server for tests of workers: the standard library only; its faults are in its environment."""
 
-import ctypes
 import http.server
 import json
 import os
@@ -10,6 +9,8 @@ import threading
 import time
 
 PORT = int(os.environ["PORT"])
+HELD = []
+HELD = []
 FAULT = os.environ.get("FAKE_FAULT", "")
 
 
@@ -18,6 +19,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):  # the name is the base class's
         self.answer(500 if FAULT == "unhealthy" else 200, b"")
+        if FAULT == "crash":
+            threading.Timer(0.7, die).start()
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -39,10 +42,9 @@ def serve(port):
     http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
-def die_later(seconds, code):
-    time.sleep(seconds)
+def die():
     print("a last line", flush=True)
-    os._exit(code)
+    os._exit(7)
 
 
 print("the model starts", flush=True)
@@ -59,13 +61,8 @@ match FAULT:
         time.sleep(1000)
     case "elsewhere":
         serve(0)
-    case "crash":
-        threading.Thread(target=die_later, args=(0.5, 7), daemon=True).start()
     case "hungry":
-        size = 300 << 20
-        threading.Timer(
-            0.5, lambda: [ctypes.memset(ctypes.create_string_buffer(size), 1, size), time.sleep(60)]
-        ).start()
+        threading.Timer(0.5, lambda: HELD.append(b"x" * (300 << 20))).start()
     case "daemon":
         subprocess.Popen(["sleep", "1000"], start_new_session=True)
 serve(PORT)

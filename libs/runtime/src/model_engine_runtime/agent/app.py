@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from functools import partial
 
 from model_engine_chassis.health import Health, serve_health
 from model_engine_chassis.lifecycle import run_until
@@ -44,23 +43,22 @@ class Agent:
         )
         engine = Engine(store, backend, preparations, changed=changes.endpoint, gone=changes.gone)
         engine.load()
+        feed = Feed(settings.agent_name, engine, changes)
+        server = Server(settings.agent_name, engine, feed, LogReader(engine, backend))
         health = Health()
+        health.add_check("calls", server.check)
         try:
             await run_until(
                 stop,
                 engine.run(),
-                self._serve(engine, changes, backend, health),
+                self._serve(engine, feed, server),
                 serve_health(health, settings.health_host, settings.health_port, stop),
             )
         finally:
             store.close()
 
-    async def _serve(self, engine: Engine, changes: Changes, backend: Backend, health: Health) -> None:
-        settings = self.settings
-        nats = await connect(settings, "agent")
-        health.add_check("nats", partial(nats.flush, 2))
-        feed = Feed(settings.agent_name, engine, changes)
-        server = Server(settings.agent_name, engine, feed, LogReader(engine, backend))
+    async def _serve(self, engine: Engine, feed: Feed, server: Server) -> None:
+        nats = await connect(self.settings, "agent")
         await engine.settle()
         try:
             async with asyncio.TaskGroup() as tasks:

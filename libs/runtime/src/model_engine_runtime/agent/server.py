@@ -18,8 +18,13 @@ from model_engine_runtime.wire import Delete, LogRead, Release, Scale, decode, e
 log = logging.getLogger(__name__)
 
 CALLS_AT_ONCE = 256
+FLUSH_SECONDS = 2
 
 Handler = Callable[[bytes], Awaitable[bytes]]
+
+
+class NotServing(Exception):
+    """The agent takes no calls now."""
 
 
 class Server:
@@ -28,6 +33,13 @@ class Server:
     def __init__(self, agent: str, engine: Engine, feed: Feed, logs: LogReader) -> None:
         self._agent, self._engine, self._feed, self._logs = agent, engine, feed, logs
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._nats: Nats | None = None
+
+    async def check(self) -> None:
+        """Raises NotServing where a call would not be answered."""
+        if self._nats is None:
+            raise NotServing("not connected to NATS yet")
+        await self._nats.flush(FLUSH_SECONDS)
 
     async def run(self, nats: Nats) -> None:
         """Serve as long as the agent runs."""
@@ -49,6 +61,7 @@ class Server:
                 await nats.subscribe(subject(self._agent, call), cb=take)
             await nats.subscribe(subject(self._agent, "snapshot"), cb=self._snapshot)
             await nats.flush()
+            self._nats = nats
             log.info("serving", extra={"agent": self._agent})
             await asyncio.Event().wait()
 

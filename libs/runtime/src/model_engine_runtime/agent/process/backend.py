@@ -49,7 +49,10 @@ class ProcessBackend:
         self._host = host_of(settings, os.environ, sys.executable)
         self._builder = EnvironmentBuilder(settings.agent_max_artifact_bytes)
         self._ports = Ports(self._bind)
-        self._pool = UpstreamPool(max_connections=4, connect_timeout=2.0, head_timeout=2.0, idle_timeout=2.0)
+        # A connection that is kept would make each drain of a forwarder wait for it.
+        self._pool = UpstreamPool(
+            max_connections=4, connect_timeout=2.0, head_timeout=2.0, idle_timeout=2.0, keep_alive=0.01
+        )
         self._memory = MemoryWatch()
 
     @property
