@@ -89,6 +89,7 @@ def _settings(
             settings |= {
                 "ME_HOST": addresses.host,
                 "ME_PORT": str(addresses.port),
+                "ME_GATEWAY_URL": addresses.gateway_url,
                 "ME_REUSE_PORT": str(scale.get("gateway", 1) > 1).lower(),
                 "ME_ADMIN_TOKEN_FILE": str(secrets.admin_token_file),
                 "ME_ARTIFACT_URL_SECRET_FILE": str(secrets.artifact_url_secret_file),

@@ -31,6 +31,11 @@ class Envelope:
         self._fields = fields
         self.args = fields.get("args")
 
+    @property
+    def wants_upload(self) -> bool:
+        """Whether the answer is to be stored as a pickle."""
+        return bool(self._fields.get("return_pickled")) or self._fields.get("cloudpickle") is not None
+
     def model_request(self, unwrap: bool) -> bytes:
         """What the model server receives: the value of `args`, or the whole envelope with its nulls.
 

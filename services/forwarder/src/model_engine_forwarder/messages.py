@@ -12,7 +12,10 @@ Header = tuple[bytes, bytes]
 
 BODILESS_STATUSES = (204, 304)
 
-_TRACE_HEADERS = (b"traceparent", b"tracestate")
+UPLOAD_HEADER = b"x-model-engine-upload-url"
+"""Where the model server may store one result of this request; the gateway sets it for requests that need it."""
+
+_HANDED_ON = (b"traceparent", b"tracestate", UPLOAD_HEADER)
 _JSON: Header = (b"content-type", b"application/json")
 
 
@@ -64,9 +67,9 @@ def body_too_large(limit: int) -> RequestError:
     return RequestError(413, {"detail": f"The body is larger than max_body_bytes ({limit})", "code": "BODY_TOO_LARGE"})
 
 
-def trace_headers(scope: Scope) -> list[Header]:
-    """The W3C trace context of the caller, which is all that an enveloped call hands on of its headers."""
-    return [header for header in scope["headers"] if header[0] in _TRACE_HEADERS]
+def handed_on_headers(scope: Scope) -> list[Header]:
+    """What an enveloped call hands on of its headers: the W3C trace context, and where a result may be stored."""
+    return [header for header in scope["headers"] if header[0] in _HANDED_ON]
 
 
 def traceparent(scope: Scope) -> str | None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import nats.errors
@@ -16,6 +17,7 @@ from model_engine_contracts.envelope import EventData, new_event
 from model_engine_contracts.events import TaskCompleted, TaskExpired, TaskOutcome, TaskStarted, TaskSubmitted
 from model_engine_contracts.topology import RESULTS
 from model_engine_forwarder.json_bytes import encode
+from model_engine_forwarder.result_upload import StorageRefused, store_result
 from model_engine_forwarder.task_runs import Outcome
 
 STARTED_AFTER = 0.05
@@ -49,17 +51,26 @@ class TaskReport:
         await self._publish(TaskExpired.model_validate(self._about))
 
     async def completed(self, outcome: Outcome, started_at: datetime) -> None:
-        """The run is over. A result that no message can hold is reported as a failure that says so."""
+        """The run is over. A result that no message can hold is stored first; where it cannot be, the task fails.
+
+        Raises RetryLater when the storage did not answer for long: the task runs once more then.
+        """
         limit = min(self._nats.max_payload, RESULTS.max_msg_size) - _HEADROOM
+        stored = None
         if outcome.result is not None and not _fits(outcome.result, limit):
-            text = f"The result is larger than {limit} bytes; let the model store it and return where it is"
-            outcome = Outcome(TaskOutcome.FAILURE, error=text, traceback=text)
+            try:
+                stored = await store_result(self._task.upload_url, outcome.result.encode(), PATIENCE)
+                outcome = replace(outcome, result=None)
+            except StorageRefused as error:
+                text = f"The result is larger than {limit} bytes, which is what a message may hold, and {error}."
+                outcome = Outcome(TaskOutcome.FAILURE, error=text, traceback=text)
         await self._publish(
             TaskCompleted.model_validate(
                 {
                     **self._about,
                     "outcome": outcome.outcome,
                     "result": outcome.result,
+                    "stored_result": stored,
                     "status_code": outcome.status_code,
                     "error": outcome.error,
                     "traceback": outcome.traceback,

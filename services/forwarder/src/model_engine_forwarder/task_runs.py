@@ -14,6 +14,7 @@ from model_engine_forwarder.config import SyncBlock
 from model_engine_forwarder.envelope import EnvelopeError, plain_json, read_envelope, wrap_result
 from model_engine_forwarder.errors import unreadable_answer
 from model_engine_forwarder.json_bytes import NotJson
+from model_engine_forwarder.messages import UPLOAD_HEADER
 from model_engine_forwarder.model_server import ModelServer
 
 BUSY_STATUSES = (429, 503)
@@ -71,7 +72,7 @@ class TaskRuns:
             envelope = read_envelope(task.request.encode())
             body = envelope.model_request(self._block.model_engine_unwrap)
             async with asyncio.timeout(task.timeout_seconds):
-                status, answer = await self._call(body)
+                status, answer = await self._call(body, task.upload_url if envelope.wants_upload else None)
         except EnvelopeError as error:
             return failure(error, f"The request is not usable: {error.problem['loc']}: {error}")
         except TimeoutError as error:
@@ -90,8 +91,10 @@ class TaskRuns:
         reported = status if self._block.forward_http_status_in_body else None
         return Outcome(TaskOutcome.SUCCESS, result=result.decode(), status_code=reported)
 
-    async def _call(self, body: bytes) -> tuple[int, bytes]:
+    async def _call(self, body: bytes, upload_url: str | None) -> tuple[int, bytes]:
         headers = [(name.encode(), value.encode()) for name, value in trace.outgoing_headers().items()]
+        if upload_url is not None:
+            headers.append((UPLOAD_HEADER, upload_url.encode()))
         return await self._server.post(self._target, body, headers, self._read)
 
     async def _read(self, answer: Exchange) -> tuple[int, bytes]:

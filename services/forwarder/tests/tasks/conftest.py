@@ -39,7 +39,13 @@ class Queue:
     ids: int = 0
 
     async def put(
-        self, args: Any = None, *, request: str | None = None, expires: float = 60, timeout: float = 10
+        self,
+        args: Any = None,
+        *,
+        request: str | None = None,
+        expires: float = 60,
+        timeout: float = 10,
+        upload_url: str | None = None,
     ) -> str:
         self.ids += 1
         now = datetime.now(UTC)
@@ -52,6 +58,7 @@ class Queue:
             submitted_at=now,
             expires_at=now + timedelta(seconds=expires),
             timeout_seconds=timeout,
+            upload_url=upload_url,
         )
         await publish_task(self.js, new_event(task, source="gateway", owner="owner", traceparent=TRACEPARENT))
         return task.task_id

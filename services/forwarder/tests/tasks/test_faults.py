@@ -16,6 +16,10 @@ from model_engine_forwarder import task_queue
 from model_engine_local.testing import eventually
 
 
+def _http(status: int, body: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body)
+
+
 async def hang(connection, request) -> None:
     await connection.gone()
 
@@ -124,7 +128,51 @@ async def test_a_result_that_no_message_holds_is_a_failure_that_says_so(queue, m
         report = (await queue.completed(2))[1]
     assert report.outcome is TaskOutcome.FAILURE
     assert "larger than" in report.error
+    assert "ME_GATEWAY_URL" in report.error
     assert report.traceback
+
+
+async def test_a_result_that_no_message_holds_is_stored_and_named(queue, model, work) -> None:
+    big = b'"%b"' % (b"x" * (9 << 20))
+    stored = b'{"result_id":"res_1","result_url":"http://gateway/res_1","sha256":"%b","size":%d}' % (b"a" * 64, 9 << 20)
+    answers = [_http(503), _http(200, stored)]
+
+    async def reply(connection, request) -> None:
+        await connection.send(answers.pop(0) if request.method == "PUT" else _http(200, big))
+
+    model.reply = reply
+    async with work():
+        await queue.put(upload_url=f"http://127.0.0.1:{model.port}/v1/results/res_1?signature=x")
+        [report] = await queue.completed()
+        await queue.emptied()
+    assert (report.outcome, report.result, report.stored_result.id) == (TaskOutcome.SUCCESS, None, "res_1")
+    sent = [request for request in model.requests if request.method == "PUT"]
+    assert [request.target for request in sent] == ["/v1/results/res_1?signature=x"] * 2
+    assert json.loads(json.loads(sent[-1].body)["result"]) == json.loads(big)
+
+
+async def test_storage_that_refuses_a_result_fails_the_task(queue, model, work) -> None:
+    async def reply(connection, request) -> None:
+        refused = _http(413, b'{"detail":"too large"}')
+        await connection.send(refused if request.method == "PUT" else _http(200, b'"%b"' % (b"x" * (9 << 20))))
+
+    model.reply = reply
+    async with work():
+        await queue.put(upload_url=f"http://127.0.0.1:{model.port}/v1/results/res_1")
+        [report] = await queue.completed()
+    assert report.outcome is TaskOutcome.FAILURE
+    assert "413" in report.error
+    assert "too large" in report.error
+
+
+@pytest.mark.parametrize(("fields", "handed_on"), [({"return_pickled": True}, True), ({}, False)])
+async def test_the_model_gets_the_address_for_a_pickle_only_when_one_is_wanted(
+    queue, model, work, fields, handed_on
+) -> None:
+    async with work():
+        await queue.put(request=json.dumps({"args": {}, **fields}), upload_url="http://gateway/v1/results/res_1")
+        await queue.completed()
+    assert bool(model.requests[0].header("x-model-engine-upload-url")) is handed_on
 
 
 async def test_a_report_survives_an_outage_of_the_queue(queue, model, work, nats_server) -> None:

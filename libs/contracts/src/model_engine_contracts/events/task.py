@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from model_engine_contracts.envelope import EventData
 
@@ -20,7 +20,8 @@ class TaskSubmitted(EventData):
     """A task on its way to a worker: the only event of the stream TASKS, published to the endpoint's queue.
 
     `request` is the JSON text of the client's envelope, untouched. `attempt` counts publications (a redelivery within
-    one publication keeps it). `timeout_seconds` is the deadline of one run.
+    one publication keeps it). `timeout_seconds` is the deadline of one run. `upload_url` is a signed address to which
+    one result that is too large for a message can be sent.
     """
 
     AGGREGATE: ClassVar[str] = "task"
@@ -36,6 +37,17 @@ class TaskSubmitted(EventData):
     submitted_at: datetime
     expires_at: datetime
     timeout_seconds: float = Field(gt=0)
+    upload_url: str | None = None
+
+
+class StoredResult(BaseModel):
+    """A result that was sent to the platform's storage; `size` in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    sha256: str
+    size: int = Field(ge=0)
 
 
 class _TaskReport(EventData):
@@ -56,12 +68,16 @@ class TaskStarted(_TaskReport):
 
 
 class TaskCompleted(_TaskReport):
-    """The run ended. `result` is JSON text (the worker's answer with `status_code` taken out), null on FAILURE."""
+    """The run ended. `result` is JSON text (the worker's answer with `status_code` taken out), null on FAILURE.
+
+    A result that no message can hold was sent to the task's `upload_url` instead, and `stored_result` says so.
+    """
 
     VERB: ClassVar[str] = "completed"
 
     outcome: TaskOutcome
     result: str | None = None
+    stored_result: StoredResult | None = None
     status_code: int | None = None
     error: str | None = None
     traceback: str | None = None
@@ -108,3 +124,27 @@ class TaskDeadLettered(_TaskHistory):
 
     deliveries: int = Field(ge=1)
     last_error: str | None = None
+
+
+class TaskReplayed(_TaskHistory):
+    """A failed task was queued again by its owner, as this attempt."""
+
+    VERB: ClassVar[str] = "replayed"
+
+
+class TaskCallbackFailed(EventData):
+    """The callback about a call was not delivered, and is not tried again.
+
+    `task_id` is null for a sync call; `delivery_id` is the `webhook-id` that the receiver would have seen.
+    """
+
+    AGGREGATE: ClassVar[str] = "task"
+    VERB: ClassVar[str] = "callback-failed"
+    ENTITY: ClassVar[str] = "delivery_id"
+    HISTORY: ClassVar[bool] = True
+
+    delivery_id: str
+    task_id: str | None
+    endpoint_id: str
+    attempts: int = Field(ge=1)
+    error: str

@@ -9,7 +9,7 @@ from model_engine_forwarder.envelope import Envelope, EnvelopeError, read_envelo
 from model_engine_forwarder.errors import RequestError, not_ready, too_many_requests
 from model_engine_forwarder.handlers.stream import StreamForward
 from model_engine_forwarder.handlers.sync import SyncForward
-from model_engine_forwarder.messages import read_body, trace_headers
+from model_engine_forwarder.messages import handed_on_headers, read_body
 from model_engine_forwarder.readiness import Readiness
 
 Forward = SyncForward | StreamForward
@@ -45,7 +45,7 @@ class EnvelopedRoute:
             except EnvelopeError as error:
                 raise RequestError(422, {"detail": [error.problem], "code": "INVALID_REQUEST"}) from error
             with CancelOnDisconnect(receive):
-                return await forward(envelope, body, trace_headers(scope), send)
+                return await forward(envelope, body, handed_on_headers(scope), send)
         finally:
             self._limiter.release()
 
