@@ -10,7 +10,6 @@ import time
 
 PORT = int(os.environ["PORT"])
 HELD = []
-HELD = []
 FAULT = os.environ.get("FAKE_FAULT", "")
 
 

@@ -13,6 +13,11 @@ from model_engine_runtime.wire import Numbered, encode, subject
 pytestmark = pytest.mark.parametrize("driver", ["simulated"], indirect=True)
 
 
+@pytest.fixture(autouse=True)
+def _frequent_heartbeats(monkeypatch):
+    monkeypatch.setattr("model_engine_runtime.agent.feed.HEARTBEAT_SECONDS", 0.5)
+
+
 async def number_of(driver):
     """The agent's incarnation and the number of its last change."""
     heard = asyncio.get_running_loop().create_future()
