@@ -359,29 +359,43 @@ def test_every_failure_is_shown_in_time(bench: Bench, capsys: pytest.CaptureFixt
     assert max(seconds.values()) <= PROMISED_SECONDS
 
 
-def test_a_full_disk_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, work = tmp_path / "platform", tmp_path / "work"
-    work.mkdir()
-    DataDir(folder).prepare()
+@pytest.fixture
+def small_platform(tmp_path: Path) -> Iterator[Platform]:
+    """A platform whose agent has a disk of 16 MiB."""
+    folder = tmp_path / "platform"
+    directory = DataDir(folder)
+    directory.prepare()
     in_namespace = ("unshare", "-rm", "sh", "-c", SMALL_DISK, str(folder / "agent"))
     probe = subprocess.run([*in_namespace, "true"], capture_output=True, text=True, check=False)
     if probe.returncode != 0:
         pytest.skip(f"no tmpfs in a user namespace here: {probe.stderr.strip()}")
-    up = ("-c", "from model_engine.cli.app import main; main()", "up", "--detach", "--data-dir", str(folder))
-    subprocess.run([*in_namespace, sys.executable, *up, "--port", str(free_port())], check=True, timeout=60)
-    running = DataDir(folder).read_record()
-    assert running is not None
-    platform = Platform(folder, running, "")
+    up = (sys.executable, "-c", "from model_engine.cli.app import main; main()", "up", "--data-dir", str(folder))
+    with (tmp_path / "up.log").open("wb") as log:
+        launcher = subprocess.Popen([*in_namespace, *up, "--port", str(free_port())], stdout=log, stderr=log)
     try:
+        deadline = time.monotonic() + 60
+        while (running := directory.read_record()) is None:
+            assert launcher.poll() is None, (tmp_path / "up.log").read_text()
+            assert time.monotonic() < deadline, "the platform did not start"
+            time.sleep(0.05)
+        platform = Platform(folder, running, "")
         platform.key = platform.new_key("tester")
-        bench = Bench(platform, work)
-        item = bench.inject("disk full", Fault(Reason.DISK_FULL, "refused", requirements=("numpy",)))
-        bench.injected = {"disk full": item}
-        bench.watch(1)
-        bench.check(item)
-        bench.close()
+        yield platform
     finally:
-        platform.stop()
+        launcher.terminate()
+        launcher.wait(60)
+
+
+def test_a_full_disk_explains_itself(
+    small_platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(small_platform, tmp_path)
+    item = bench.injected["disk full"] = bench.inject(
+        "disk full", Fault(Reason.DISK_FULL, "refused", requirements=("numpy",))
+    )
+    bench.watch(1)
+    bench.check(item)
+    bench.close()
     assert item.shown_at is not None
     with capsys.disabled():
         print(f"\n{item.fault.code}: {item.shown_at - item.asked_at:.2f} s from the request to GET")
