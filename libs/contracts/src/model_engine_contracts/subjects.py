@@ -68,6 +68,11 @@ def wake_subject(endpoint_id: str) -> str:
     return f"mecore.wake.{endpoint_id}"
 
 
+def task_cancelled_subject(endpoint_id: str) -> str:
+    """Core NATS: a task of this endpoint was cancelled; the worker that runs it stops."""
+    return f"mecore.task-cancelled.{endpoint_id}"
+
+
 def logs_subject(endpoint_id: str) -> str:
     """Core NATS request: a builder streams the logs of this endpoint to the reply subject."""
     return f"mecore.logs.{endpoint_id}"

@@ -12,7 +12,7 @@ ADMIN_PREFIX = "/v1/admin/"
 """Beneath it only the administrator's token opens anything; scopes have no part in that."""
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_INFERENCE = ("/v1/async-tasks", "/v1/sync-tasks", "/v1/streaming-tasks")
+_INFERENCE = ("/v1/async-tasks", "/v1/sync-tasks", "/v1/streaming-tasks", "/v1/dead-letters")
 
 
 def needed_scope(method: str, path: str) -> AccessScope:

@@ -29,7 +29,8 @@ _STREAMS = ("/events", "/logs")
 
 
 class Edge:
-    """The gateway as one ASGI callable. `plain` maps a path to its route, `prefixed` a beginning of paths.
+    """The gateway as one ASGI callable. `plain` maps a path to the route of its POST, `prefixed` the beginning of paths
+    of one more segment to the route of their GET.
 
     Beyond `limit` control requests at once it answers 429; health routes and streams have no part in that, and
     predictions a bound of their own.
@@ -56,14 +57,10 @@ class Edge:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
-        route = self._plain.get(path)
+        route = self._plain_route(scope["method"], path)
         if route is not None:
             await route(scope, receive, send)
             return
-        for prefix, prefixed in self._prefixed.items():
-            if path.startswith(prefix) and len(path) > len(prefix):
-                await prefixed(scope, receive, send)
-                return
         if path in ("/healthcheck", "/healthz"):
             await _respond_empty(send, 200)
         elif path == "/readyz" and b"verbose" not in scope["query_string"]:
@@ -82,6 +79,15 @@ class Edge:
             finally:
                 self._in_flight -= 1
                 IN_FLIGHT.set(self._in_flight)
+
+    def _plain_route(self, method: str, path: str) -> AsgiApp | None:
+        if method == "POST":
+            return self._plain.get(path)
+        if method == "GET":
+            for prefix, route in self._prefixed.items():
+                if path.startswith(prefix) and "/" not in path[len(prefix) :] and len(path) > len(prefix):
+                    return route
+        return None
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a control request on in its trace, and measure it."""

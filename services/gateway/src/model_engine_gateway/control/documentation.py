@@ -15,6 +15,9 @@ from model_engine_contracts.api.tasks import (
 HEALTH_PATHS = ("/healthcheck", "/healthz", "/readyz")
 
 EndpointId = Annotated[str, Query(description="id of the endpoint")]
+WaitSeconds = Annotated[
+    float, Query(ge=0, description="seconds to wait for the end, 60 at most; also `Prefer: wait=N`")
+]
 
 
 class ServedElsewhere(Exception):
@@ -30,8 +33,8 @@ def add_documented_routes(router: APIRouter) -> None:
         raise ServedElsewhere
 
     @router.get("/v1/async-tasks/{task_id}", response_model=GetAsyncTaskV1Response)
-    async def get_async_inference_task(task_id: str) -> NoReturn:
-        """Gets the state and the result of a task."""
+    async def get_async_inference_task(task_id: str, wait: WaitSeconds = 0) -> NoReturn:
+        """Gets the state and the result of a task, if wanted once it has ended."""
         raise ServedElsewhere
 
     @router.post("/v1/sync-tasks", response_model=SyncEndpointPredictV1Response)

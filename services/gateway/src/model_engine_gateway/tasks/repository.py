@@ -4,18 +4,20 @@ A task is `open` until it ends, and `unpublished` until its message's sequence i
 otherwise, so the indexes below hold only the tasks that work is left for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from model_engine_chassis.outbox import outbox_entry
 from model_engine_contracts.documents import ENDPOINTS
 from model_engine_contracts.envelope import Event, new_event
+from model_engine_contracts.events import TaskReplayed
+from model_engine_gateway.clock import now
 from model_engine_gateway.events import SOURCE
 from model_engine_gateway.tasks.states import TaskState
-from model_engine_gateway.tasks.task import Finish, Publication, Start, Task, TaskRef
+from model_engine_gateway.tasks.task import FailedTask, Finish, Publication, Start, Task, TaskRef, TaskSummary
 
 TASKS = "tasks"
 
@@ -27,6 +29,7 @@ TASK_INDEXES = (
     ),
     IndexModel([("expires_at", ASCENDING)], name="expiry", partialFilterExpression={"open": True}),
     IndexModel([("queued_at", ASCENDING)], name="unpublished", partialFilterExpression={"unpublished": True}),
+    IndexModel([("owner", ASCENDING), ("submitted_at", DESCENDING), ("_id", DESCENDING)], name="owner"),
     IndexModel([("delete_at", ASCENDING)], name="retention", sparse=True, expireAfterSeconds=0),
 )
 
@@ -40,16 +43,34 @@ _TASK = _REFERENCE | {
     "timeout_seconds": 1,
     "traceparent": 1,
 }
+_SUMMARY = dict.fromkeys(("endpoint_id", "state", "attempt", "submitted_at", "finished_at", "error", "deliveries"), 1)
+_OF_AN_END = (
+    "finished_at",
+    "delete_at",
+    "result",
+    "stored_result",
+    "status_code",
+    "error",
+    "traceback",
+    "worker",
+    "deliveries",
+)
+PAGE_MILLISECONDS = 5000
 _KEPT_FOR_REPLAY = (TaskState.FAILURE,)
 
 
-class TaskRepository:
-    """Reads and writes tasks. `retention` is how long a finished one is kept."""
+def _nobody(task_ids: Iterable[str]) -> None:
+    return None
 
-    def __init__(self, database: Any, retention: timedelta) -> None:
+
+class TaskRepository:
+    """Reads and writes tasks. `retention` is how long a finished one is kept; `on_end` hears which may have ended."""
+
+    def __init__(self, database: Any, retention: timedelta, on_end: Callable[[Iterable[str]], None] = _nobody) -> None:
         self._tasks = database[TASKS]
         self._endpoints = database[ENDPOINTS]
         self._retention = retention
+        self._on_end = on_end
 
     # --- the way of one task ----------------------------------------------------------------------------------------
 
@@ -73,19 +94,27 @@ class TaskRepository:
             ordered=False,
         )
 
-    async def apply(self, effects: Sequence[Start | Finish]) -> None:
-        """Apply reports; those that come too late change nothing, and neither does repeating one."""
+    async def apply(self, effects: Sequence[Start | Finish]) -> int:
+        """Apply reports; those that come too late change nothing, and neither does repeating one.
+
+        Returns how many changed something.
+        """
         history = await self._history(effects)
         writes = [
             _start(effect) if isinstance(effect, Start) else self._finish(effect, history.get(effect.task_id))
             for effect in effects
         ]
-        if writes:
-            await self._tasks.bulk_write(writes, ordered=False)
+        if not writes:
+            return 0
+        result = await self._tasks.bulk_write(writes, ordered=False)
+        self._on_end(effect.task_id for effect in effects if isinstance(effect, Finish))
+        return int(result.modified_count)
 
     async def find(self, task_id: str, owner: str) -> dict[str, Any] | None:
         """What clients may read of a task, if it is this owner's."""
-        projection = dict.fromkeys(("state", "result", "error", "traceback", "status_code", "worker"), 1)
+        projection = dict.fromkeys(
+            ("state", "result", "stored_result", "error", "traceback", "status_code", "worker"), 1
+        )
         found: dict[str, Any] | None = await self._tasks.find_one({"_id": task_id, "owner": owner}, projection)
         return found
 
@@ -94,13 +123,70 @@ class TaskRepository:
         found = await self._tasks.find_one({**query, "open": True}, _REFERENCE)
         return None if found is None else _reference(found)
 
+    async def ended(self, task_ids: Sequence[str]) -> list[str]:
+        """Those of these tasks that have ended."""
+        query = {"_id": {"$in": list(task_ids)}, "open": {"$exists": False}}
+        return [str(found["_id"]) async for found in self._tasks.find(query, {"_id": 1})]
+
+    async def page(self, query: dict[str, Any], before: tuple[datetime, str] | None, limit: int) -> list[TaskSummary]:
+        """Tasks by a query that names their owner, those submitted last first, behind the one of `before`.
+
+        Raises pymongo.errors.ExecutionTimeout where too many tasks had to be looked at.
+        """
+        if before is not None:
+            moment, task_id = before
+            query = query | {
+                "submitted_at": {"$lte": moment},
+                "$or": [{"submitted_at": {"$lt": moment}}, {"_id": {"$lt": task_id}}],
+            }
+        cursor = self._tasks.find(query, _SUMMARY).sort([("submitted_at", DESCENDING), ("_id", DESCENDING)])
+        found = await cursor.max_time_ms(PAGE_MILLISECONDS).limit(limit).to_list(length=limit)
+        return [_summary(task) for task in found]
+
+    async def state(self, task_id: str, owner: str) -> TaskState | None:
+        """Where a task stands; null where the owner has none of this id."""
+        found = await self._tasks.find_one({"_id": task_id, "owner": owner}, {"state": 1})
+        return None if found is None else TaskState(found["state"])
+
+    async def open_task(self, task_id: str) -> Task | None:
+        """A task as it is queued, while it is open."""
+        found = await self._tasks.find_one({"_id": task_id, "open": True}, _TASK)
+        return None if found is None else _task(found)
+
+    async def failed(self, task_id: str, owner: str) -> FailedTask | None:
+        """A failed task of this owner."""
+        query = {"_id": task_id, "owner": owner, "state": TaskState.FAILURE, "request": {"$exists": True}}
+        found = await self._tasks.find_one(query, _TASK | _SUMMARY | {"traceback": 1, "worker": 1})
+        if found is None:
+            return None
+        return FailedTask(_task(found), _summary(found), found.get("traceback"), found.get("worker"))
+
+    async def reopen(self, task: Task) -> bool:
+        """Queue a failed task again, as this attempt; False when somebody else did."""
+        event = new_event(
+            TaskReplayed(task_id=task.id, endpoint_id=task.endpoint_id, attempt=task.attempt),
+            source=SOURCE,
+            owner=task.owner,
+            traceparent=task.traceparent,
+        )
+        result = await self._tasks.update_one(
+            {"_id": task.id, "state": TaskState.FAILURE, "attempt": task.attempt - 1},
+            {
+                "$set": _as_queued(task, now()),
+                "$unset": dict.fromkeys(_OF_AN_END, ""),
+                "$inc": {"version": 1},
+                "$push": {"outbox": outbox_entry(event)},
+            },
+        )
+        return bool(result.matched_count)
+
     # --- what the sweep looks for -----------------------------------------------------------------------------------
 
     async def unpublished(self, before: datetime, limit: int) -> list[Task]:
         """Tasks whose publication has been unknown since before this moment, oldest first."""
         cursor = self._tasks.find({"unpublished": True, "queued_at": {"$lt": before}}, _TASK)
         found = await cursor.sort("queued_at", ASCENDING).to_list(length=limit)
-        return [Task(id=task["_id"], **{name: task[name] for name in _TASK}) for task in found]
+        return [_task(task) for task in found]
 
     async def postpone(self, tasks: Iterable[TaskRef], queued_at: datetime) -> None:
         """These tasks cannot be published now: the others come first."""
@@ -187,10 +273,12 @@ class TaskRepository:
             "finished_at": effect.at,
             "delete_at": effect.at + self._retention,
             "result": effect.result,
+            "stored_result": None if effect.stored_result is None else effect.stored_result.model_dump(),
             "status_code": effect.status_code,
             "error": effect.error,
             "traceback": effect.traceback,
             "worker": effect.worker,
+            "deliveries": effect.deliveries,
         }
         dropped = {"open": "", "unpublished": ""}
         if effect.state not in _KEPT_FOR_REPLAY:
@@ -222,21 +310,44 @@ def _document(task: Task) -> dict[str, Any]:
         "_id": task.id,
         "endpoint_id": task.endpoint_id,
         "owner": task.owner,
-        "state": TaskState.QUEUED,
         "request": task.request,
         "destination_path": task.destination_path,
         "submitted_at": task.submitted_at,
-        "expires_at": task.expires_at,
         "timeout_seconds": task.timeout_seconds,
         "traceparent": task.traceparent,
+        "version": 1,
+        **_as_queued(task, task.submitted_at),
+    }
+
+
+def _as_queued(task: Task, queued_at: datetime) -> dict[str, Any]:
+    return {
+        "state": TaskState.QUEUED,
         "attempt": task.attempt,
+        "expires_at": task.expires_at,
         "sequence": None,
-        "queued_at": task.submitted_at,
+        "queued_at": queued_at,
         "open": True,
         "unpublished": True,
-        "version": 1,
     }
+
+
+def _task(found: dict[str, Any]) -> Task:
+    return Task(id=found["_id"], **{name: found[name] for name in _TASK})
 
 
 def _reference(found: dict[str, Any]) -> TaskRef:
     return TaskRef(found["_id"], found["endpoint_id"], found["attempt"], found["sequence"])
+
+
+def _summary(found: dict[str, Any]) -> TaskSummary:
+    return TaskSummary(
+        id=found["_id"],
+        endpoint_id=found["endpoint_id"],
+        state=TaskState(found["state"]),
+        attempt=found["attempt"],
+        submitted_at=found["submitted_at"],
+        finished_at=found.get("finished_at"),
+        error=found.get("error"),
+        deliveries=found.get("deliveries"),
+    )

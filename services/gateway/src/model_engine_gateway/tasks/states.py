@@ -8,7 +8,8 @@ from model_engine_contracts.api.tasks import TaskStatus
 class TaskState(StrEnum):
     """Where a task stands, finer than the wire. A task is open while QUEUED or STARTED; every other state is final.
 
-    EXPIRED: not run in time. CANCELLED: its endpoint was deleted. REJECTED: refused because the queue was full.
+    EXPIRED: not run in time. CANCELLED: by its owner, or its endpoint was deleted. REJECTED: refused because the queue
+    was full.
     """
 
     QUEUED = "QUEUED"
@@ -20,6 +21,9 @@ class TaskState(StrEnum):
     REJECTED = "REJECTED"
 
 
+OPEN_STATES = (TaskState.QUEUED, TaskState.STARTED)
+"""The states of a task that has not ended."""
+
 WIRE_STATUS: dict[TaskState, TaskStatus] = {
     TaskState.QUEUED: TaskStatus.PENDING,
     TaskState.STARTED: TaskStatus.STARTED,
@@ -30,3 +34,8 @@ WIRE_STATUS: dict[TaskState, TaskStatus] = {
     TaskState.REJECTED: TaskStatus.UNDEFINED,
 }
 """The wire status of each state."""
+
+
+def states_of(status: TaskStatus) -> list[TaskState]:
+    """The states that clients read as this status."""
+    return [state for state, wire in WIRE_STATUS.items() if wire is status]
