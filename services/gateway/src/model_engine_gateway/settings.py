@@ -1,6 +1,10 @@
 """Settings of the gateway."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from model_engine_chassis.settings_base import (
     HealthSettings,
@@ -8,6 +12,7 @@ from model_engine_chassis.settings_base import (
     NatsSettings,
     RedisSettings,
     ServiceSettings,
+    split_at_commas,
 )
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.tasks.settings import TaskSettings
@@ -40,3 +45,9 @@ class GatewaySettings(
     max_event_streams: int = Field(default=1000, gt=0, description="open event and log streams; beyond: 429")
     max_body_bytes: int = Field(default=1 << 20, gt=0, description="largest body of a control request")
     max_artifact_bytes: int = Field(default=2 << 30, gt=0, description="largest artifact")
+    allowed_artifact_directories: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="directories, comma-separated, whose files bundles of every owner may name with file://",
+    )
+
+    _split_directories = field_validator("allowed_artifact_directories", mode="before")(split_at_commas)

@@ -36,13 +36,17 @@ ASYNC = _without_args(EndpointPredictV1Request)
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """A valid request. `body` is JSON as it came; times in seconds; `destination_path` overrides the route."""
+    """A valid request. `body` is JSON as it came; times in seconds; `destination_path` overrides the route.
+
+    `wants_pickle` says that the answer may be stored as a pickle, which needs an address to store it at.
+    """
 
     endpoint_id: str
     body: bytes
     destination_path: str | None = None
     timeout_seconds: float | None = None
     num_retries: int | None = None
+    wants_pickle: bool = False
 
 
 def read_predict_request(
@@ -68,6 +72,7 @@ def read_predict_request(
         destination_path=fields.destination_path or None,
         timeout_seconds=getattr(fields, "timeout_seconds", None),
         num_retries=getattr(fields, "num_retries", None),
+        wants_pickle=fields.return_pickled or fields.cloudpickle is not None,
     )
 
 

@@ -26,9 +26,14 @@ from model_engine_gateway.inference.predict_request import (
 )
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.principals import Principal
+from model_engine_gateway.result_addresses import ResultAddresses
 
 log = logging.getLogger(__name__)
 
+UPLOAD_HEADER = b"x-model-engine-upload-url"
+"""Tells a worker where it may store a pickled result."""
+
+UPLOAD_MARGIN_SECONDS = 60.0
 CLIENT_GONE = 499
 """How a request whose client left counts in the metrics; nobody reads it as an answer."""
 
@@ -103,12 +108,21 @@ class Route:
 
 
 class Intake:
-    """Reads a request up to the point where its endpoint and its bounds are known."""
+    """Reads a request up to the point where its endpoint and its bounds are known. `results` is where workers may store
+    pickles, if anywhere.
+    """
 
-    def __init__(self, principals: Authenticator, directory: EndpointDirectory, settings: InferenceSettings) -> None:
+    def __init__(
+        self,
+        principals: Authenticator,
+        directory: EndpointDirectory,
+        settings: InferenceSettings,
+        results: ResultAddresses | None,
+    ) -> None:
         self._principals = principals
         self._directory = directory
         self._settings = settings
+        self._results = results
 
     async def read(
         self, scope: Scope, receive: Receive, model: type[BaseModel], max_bytes: int
@@ -138,12 +152,18 @@ class Intake:
         return Call(
             endpoint_id=request.endpoint_id,
             target=target_of(request, default_target),
-            headers=_upstream_headers(),
+            headers=_upstream_headers() + self._upload_header(request, seconds),
             body=request.body,
             deadline=monotonic() + seconds,
             num_retries=DEFAULT_RETRIES if request.num_retries is None else request.num_retries,
             attempt_seconds=DEFAULT_ATTEMPT_SECONDS if given is None else seconds,
         )
+
+    def _upload_header(self, request: PredictRequest, seconds: float) -> tuple[tuple[bytes, bytes], ...]:
+        """Where the worker may store a pickled result; nothing where none is wanted."""
+        if self._results is None or not request.wants_pickle:
+            return ()
+        return ((UPLOAD_HEADER, self._results.new_upload(seconds + UPLOAD_MARGIN_SECONDS).encode()),)
 
 
 def require_type(endpoint: EndpointInfo, allowed: tuple[EndpointType, ...], complaint: str) -> None:

@@ -16,12 +16,14 @@ from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.inference.streaming_tasks import StreamingTasks
 from model_engine_gateway.inference.sync_tasks import SyncTasks
 from model_engine_gateway.inference.wakes import Wakes
+from model_engine_gateway.result_addresses import ResultAddresses
 
 
 class Inference:
     """`sync_tasks` and `streaming_tasks` are ASGI callables; they serve while `run` runs.
 
-    `load_endpoint` reads an endpoint's document from the primary. `intake` and `wakes` serve async tasks too.
+    `load_endpoint` reads an endpoint's document from the primary; `results` is where workers may store pickles.
+    `intake` and `wakes` serve async tasks too.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Inference:
         redis: Any,
         principals: Authenticator,
         load_endpoint: LoadEndpoint,
+        results: ResultAddresses | None = None,
     ) -> None:
         self.hold = HoldQueue(
             max_requests=settings.hold_max_requests,
@@ -49,7 +52,7 @@ class Inference:
             idle_timeout=settings.stream_idle_seconds,
         )
         self.feed = Feed(nats, redis, self.routes, self.directory, self.hold)
-        self.intake = Intake(principals, self.directory, settings)
+        self.intake = Intake(principals, self.directory, settings, results)
         dispatcher = Dispatcher(self.routes, self.directory, self.hold, demand, self.wakes, self._pool)
         gate = Gate(settings.max_predictions)
         self.sync_tasks = Route("sync", "POST", SyncTasks(self.intake, dispatcher, settings.max_response_bytes), gate)
