@@ -1,6 +1,7 @@
 """What the model server answers, seen from outside its process."""
 
 import json
+import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -201,3 +202,67 @@ def test_a_stream_that_breaks_says_why_and_is_left_unfinished(start: Any) -> Non
             received.extend(answer.iter_lines())
         assert [line for line in received if line][:3] == ["data: 0", "data: 1", "event: error"]
         assert client.post("/stream", json={}).status_code == 400
+
+
+class _Storage(BaseHTTPRequestHandler):
+    stored: dict[str, bytes]
+
+    def do_PUT(self) -> None:
+        self.stored[self.path] = self.rfile.read(int(self.headers["content-length"]))
+        body = json.dumps({"result_url": f"http://gateway{self.path}/content"}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        body = self.stored[self.path]
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def storage() -> Iterator[tuple[str, dict[str, bytes]]]:
+    handler = type("Storage", (_Storage,), {"stored": {}})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", handler.stored
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_pickled_results_and_inputs_go_through_storage(start: Any, storage: tuple[str, dict[str, bytes]]) -> None:
+    url, stored = storage
+    stored["/input"] = pickle.dumps({"args": [1], "kwargs": {"y": {2, 3}}})
+
+    def predict(x: Any, y: Any = ()) -> Any:
+        return {"x": x, "y": y}
+
+    headers = {"x-model-engine-upload-url": f"{url}/r1"}
+    with start(predict).client() as client:
+        answer = client.post("/predict", json={"args": {"x": 1}, "return_pickled": True}, headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"result_url": "http://gateway/r1/content"})
+        assert pickle.loads(stored["/r1"]) == {"x": 1, "y": ()}
+        answer = client.post("/predict", json={"cloudpickle": f"{url}/input"}, headers=headers)
+        assert answer.json() == {"result_url": "http://gateway/r1/content"}
+        assert pickle.loads(stored["/r1"]) == {"x": 1, "y": {2, 3}}
+        for body, sent in (({"args": {"x": 1}, "return_pickled": True}, {}), ({"cloudpickle": "s3://a/b"}, headers)):
+            assert client.post("/predict", json=body, headers=sent).status_code == 400
+        assert client.post("/stream", json={"args": {}, "return_pickled": True}, headers=headers).status_code == 400
+        lost = {"x-model-engine-upload-url": "http://127.0.0.1:1/r"}
+        answer = client.post("/predict", json={"args": {"x": 1}, "return_pickled": True}, headers=lost)
+        assert (answer.status_code, "not stored" in answer.json()["detail"]) == (502, True)
+
+
+def test_a_public_endpoint_takes_no_pickled_input(start: Any, storage: tuple[str, dict[str, bytes]]) -> None:
+    headers = {"x-model-engine-upload-url": f"{storage[0]}/r1"}
+    with start(lambda x: x, ME_REFUSE_PICKLED_INPUT="1").client() as client:
+        answer = client.post("/predict", json={"cloudpickle": f"{storage[0]}/input"}, headers=headers)
+    assert (answer.status_code, "takes no pickled input" in answer.json()["detail"]) == (400, True)

@@ -11,8 +11,9 @@ from contextlib import aclosing
 from typing import Any
 
 from model_engine_model_server.envelope import read_inputs
-from model_engine_model_server.predictor import InvalidInputError, PredictError, Predictor
+from model_engine_model_server.predictor import Inputs, InvalidInputError, PredictError, Predictor
 from model_engine_model_server.slots import TooManyRequestsError
+from model_engine_model_server.upload import StorageError, store
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,6 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 _ANTICIPATED = (InvalidInputError, TooManyRequestsError, PredictError)
 _HEALTH_ROUTES = ("/readyz", "/healthz", "/healthcheck")
+_UPLOAD_HEADER = b"x-model-engine-upload-url"
 _JSON_TYPE = (b"content-type", b"application/json")
 _SSE_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
@@ -29,7 +31,7 @@ class ModelApp:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._routes: dict[str, Callable[[bytes, Send], Coroutine[Any, Any, None]]] = {
+        self._routes: dict[str, Callable[[bytes, Message, Send], Coroutine[Any, Any, None]]] = {
             "/predict": self._predict,
             "/stream": self._stream,
         }
@@ -42,23 +44,39 @@ class ModelApp:
         elif path in self._routes and method == "POST":
             body = await _read_body(receive)
             if body is not None:
-                await _run_while_connected(self._routes[path](body, send), receive)
+                await _run_while_connected(self._routes[path](body, scope, send), receive)
         elif path in self._routes or path in _HEALTH_ROUTES:
             await _respond_json(send, 405, {"detail": "Method Not Allowed"})
         else:
             await _respond_json(send, 404, {"detail": "Not Found"})
 
-    async def _predict(self, body: bytes, send: Send) -> None:
+    async def _predict(self, body: bytes, scope: Message, send: Send) -> None:
         try:
-            output = await self._predictor.predict(read_inputs(body))
+            inputs = read_inputs(body)
+            if inputs.return_pickled:
+                answer = {"result_url": await self._predict_to_storage(inputs, _upload_url(scope))}
+            else:
+                answer = {"result": await self._predictor.predict(inputs)}
         except _ANTICIPATED as error:
             await _respond_failure(send, error)
             return
-        await _respond_json(send, 200, {"result": output})
+        except StorageError as error:
+            await _respond_json(send, 502, {"detail": str(error)})
+            return
+        await _respond_json(send, 200, answer)
 
-    async def _stream(self, body: bytes, send: Send) -> None:
+    async def _predict_to_storage(self, inputs: Inputs, upload_url: str | None) -> str:
+        if upload_url is None:
+            field = "return_pickled" if inputs.pickle_url is None else "cloudpickle"
+            raise InvalidInputError(f"{field}: this platform cannot store pickled results; ask for JSON instead.")
+        return await asyncio.to_thread(store, upload_url, await self._predictor.predict_pickled(inputs))
+
+    async def _stream(self, body: bytes, scope: Message, send: Send) -> None:
         try:
-            events = self._predictor.stream(read_inputs(body))
+            inputs = read_inputs(body)
+            if inputs.return_pickled:
+                raise InvalidInputError("return_pickled and cloudpickle: not for streams; use a sync or async task.")
+            events = self._predictor.stream(inputs)
         except InvalidInputError as error:
             await _respond_failure(send, error)
             return
@@ -80,6 +98,11 @@ class ModelApp:
                 await _send_chunk(send, f"event: error\r\ndata: {failure}\r\n\r\n")
                 return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _upload_url(scope: Message) -> str | None:
+    found: bytes | None = dict(scope["headers"]).get(_UPLOAD_HEADER)
+    return None if found is None else found.decode("latin-1")
 
 
 async def _run_while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> None:

@@ -7,17 +7,23 @@ one JSON text per value, a single one when the function returned.
 
 import json
 import logging
+import pickle
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import cloudpickle
+
 from model_engine_model_server.slots import Slot, Slots
 
 logger = logging.getLogger(__name__)
 
 _END = object()
+
+Form = Callable[[Any], Any]
+"""What becomes of each output: JSON text, or nothing."""
 
 
 class InvalidInputError(ValueError):
@@ -34,56 +40,96 @@ class PredictError(Exception):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one request hands to the predict function: keyword arguments, or the bytes behind a URL."""
+    """What one request hands to the predict function: keyword arguments, the bytes behind `url`, or the arguments that
+    are pickled behind `pickle_url`. `return_pickled` asks for the output as a pickle.
+    """
 
     keywords: dict[str, Any] = field(default_factory=dict)
     url: str | None = None
+    pickle_url: str | None = None
+    return_pickled: bool = False
 
 
 class Predictor:
-    """The predict function with its slots; `download` gets the bytes of a URL and may block."""
+    """The predict function with its slots; `download` gets the bytes of a URL and may block.
 
-    def __init__(self, function: Callable[..., Any], slots: Slots, download: Callable[[str], bytes]) -> None:
+    Pickled arguments run code of whoever sends them, so they are taken only where `unpickle_inputs` says so.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], slots: Slots, download: Callable[[str], bytes], unpickle_inputs: bool = True
+    ) -> None:
         self._function = function
         self._slots = slots
         self._download = download
+        self._unpickle_inputs = unpickle_inputs
 
     async def predict(self, inputs: Inputs) -> str:
         """The output as one JSON text; raises TooManyRequestsError, InvalidInputError and PredictError."""
         async with self._slots.take() as slot:
             with _user_code():
-                result = await self._call(slot, inputs)
+                result = await self._call(slot, inputs, encode)
                 if isinstance(result, str):
                     return result
-                async with aclosing(_texts(slot, result)) as texts:
+                async with aclosing(_outputs(slot, result, encode)) as texts:
                     return "[" + ", ".join([text async for text in texts]) + "]"
+
+    async def predict_pickled(self, inputs: Inputs) -> bytes:
+        """The output as a pickle, of a list when the function gave values one by one; raises like `predict`."""
+        async with self._slots.take() as slot:
+            with _user_code():
+                result = await self._call(slot, inputs, _same)
+                if isinstance(result, (Iterator, AsyncIterator)):
+                    async with aclosing(_outputs(slot, result, _same)) as values:
+                        result = [value async for value in values]
+                pickled: bytes = await slot.run(cloudpickle.dumps, result)
+                return pickled
 
     async def stream(self, inputs: Inputs) -> AsyncGenerator[str, None]:
         """The output as JSON texts; close the generator to stop the function. Raises like `predict`."""
         async with self._slots.take() as slot:
             with _user_code():
-                result = await self._call(slot, inputs)
+                result = await self._call(slot, inputs, encode)
                 if isinstance(result, str):
                     yield result
                     return
-                async with aclosing(_texts(slot, result)) as texts:
+                async with aclosing(_outputs(slot, result, encode)) as texts:
                     async for text in texts:
                         yield text
 
-    async def _call(self, slot: Slot, inputs: Inputs) -> str | Iterator[Any] | AsyncIterator[Any]:
-        """JSON text, or the iterator that the function returned."""
-        result = await slot.run(self._call_on_thread, inputs)
+    async def _call(self, slot: Slot, inputs: Inputs, form: Form) -> Any:
+        """What the function returned, in that form, or its iterator as it is."""
+        result = await slot.run(self._call_on_thread, inputs, form)
         if isinstance(result, Awaitable):
             result = await result
             if not isinstance(result, (Iterator, AsyncIterator)):
-                return encode(result)
+                return form(result)
         return result
 
-    def _call_on_thread(self, inputs: Inputs) -> str | Iterator[Any] | AsyncIterator[Any] | Awaitable[Any]:
-        positional = [] if inputs.url is None else [self._download(inputs.url)]
-        result = self._function(*positional, **inputs.keywords)
+    def _call_on_thread(self, inputs: Inputs, form: Form) -> Any:
+        positional, keywords = self._arguments(inputs)
+        result = self._function(*positional, **keywords)
         # An async function has done nothing yet: its coroutine runs on the event loop.
-        return result if isinstance(result, (Iterator, AsyncIterator, Awaitable)) else encode(result)
+        return result if isinstance(result, (Iterator, AsyncIterator, Awaitable)) else form(result)
+
+    def _arguments(self, inputs: Inputs) -> tuple[list[Any], dict[str, Any]]:
+        if inputs.pickle_url is not None:
+            return self._unpickled(inputs.pickle_url)
+        if inputs.url is not None:
+            return [self._download(inputs.url)], {}
+        return [], inputs.keywords
+
+    def _unpickled(self, url: str) -> tuple[list[Any], dict[str, Any]]:
+        if not self._unpickle_inputs:
+            raise InvalidInputError("cloudpickle: this endpoint takes no pickled input; send args or url.")
+        try:
+            content = self._download(url)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"cloudpickle: {str(error).removeprefix('url: ')}") from error
+        given = pickle.loads(content)  # noqa: S301  # the caller may run code here: it is the endpoint's owner
+        if not isinstance(given, dict) or not given.keys() <= {"args", "kwargs"}:
+            raise InvalidInputError("cloudpickle: must hold a dict of args (a list) and kwargs (a dict).")
+        return list(given.get("args", ())), dict(given.get("kwargs", {}))
 
 
 def encode(value: Any) -> str:
@@ -118,26 +164,30 @@ def _traceback_of_user_code(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, user_entry or error.__traceback__))
 
 
-async def _texts(slot: Slot, values: Iterator[Any] | AsyncIterator[Any]) -> AsyncGenerator[str, None]:
-    """Each value as JSON text; closing this closes `values` too, on the thread that ran it."""
+async def _outputs(slot: Slot, values: Iterator[Any] | AsyncIterator[Any], form: Form) -> AsyncGenerator[Any, None]:
+    """Each value in that form; closing this closes `values` too, on the thread that ran it."""
     if isinstance(values, AsyncIterator):
         try:
             async for value in values:
-                yield encode(value)
+                yield form(value)
         finally:
             if isinstance(values, AsyncGenerator):
                 await values.aclose()
         return
     try:
-        while (text := await slot.run(_next_text, values)) is not None:
-            yield text
+        while (output := await slot.run(_next_output, values, form)) is not _END:
+            yield output
     finally:
         slot.run_later(_close, values)
 
 
-def _next_text(values: Iterator[Any]) -> str | None:
+def _next_output(values: Iterator[Any], form: Form) -> Any:
     value = next(values, _END)
-    return None if value is _END else encode(value)
+    return _END if value is _END else form(value)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _close(values: Iterator[Any]) -> None:

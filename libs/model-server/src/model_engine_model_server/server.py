@@ -45,7 +45,7 @@ def serve(settings: Settings, predict: Predict) -> NoReturn:
     slots = Slots(settings.concurrency, settings.queue_size)
     fetch = functools.partial(download, max_bytes=settings.url_max_bytes, timeout_seconds=settings.url_timeout_seconds)
     config = uvicorn.Config(
-        ModelApp(Predictor(predict, slots, fetch)),
+        ModelApp(Predictor(predict, slots, fetch, not settings.refuse_pickled_input)),
         host=settings.host,
         port=settings.port,
         lifespan="off",

@@ -23,6 +23,7 @@ TABLE = """\
 | ME_MODEL_CONCURRENCY | 1 | calls of the predict function that run at once |
 | ME_MODEL_QUEUE_SIZE | 32 | calls that may wait for a turn; the next one is answered 429 |
 | ME_DRAIN_SECONDS | 30 | seconds that running calls have left after SIGTERM |
+| ME_REFUSE_PICKLED_INPUT | no | `1`: refuse `cloudpickle` inputs, which run code of whoever sends them |
 | ME_URL_MAX_BYTES | 104857600 | largest object that a `url` input may name |
 | ME_URL_TIMEOUT_SECONDS | 60 | seconds that the download of a `url` input may take |
 """
@@ -47,6 +48,7 @@ class Settings:
     concurrency: int = 1
     queue_size: int = 32
     drain_seconds: int = 30
+    refuse_pickled_input: bool = False
     url_max_bytes: int = 100 * 1024 * 1024
     url_timeout_seconds: int = 60
 
@@ -89,6 +91,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         concurrency=read("ME_MODEL_CONCURRENCY", _at_least(1), defaults.concurrency),
         queue_size=read("ME_MODEL_QUEUE_SIZE", _at_least(0), defaults.queue_size),
         drain_seconds=read("ME_DRAIN_SECONDS", _at_least(0), defaults.drain_seconds),
+        refuse_pickled_input=bool(read("ME_REFUSE_PICKLED_INPUT", _at_least(0), 0)),
         url_max_bytes=read("ME_URL_MAX_BYTES", _at_least(1), defaults.url_max_bytes),
         url_timeout_seconds=read("ME_URL_TIMEOUT_SECONDS", _at_least(1), defaults.url_timeout_seconds),
     )

@@ -123,6 +123,9 @@ def _env(spec: EndpointSpec) -> dict[str, str]:
         flavor = _flavor(spec)
         env["ME_LOAD_PREDICT_FN_MODULE_PATH"] = flavor["load_predict_fn_module_path"]
         env["ME_LOAD_MODEL_FN_MODULE_PATH"] = flavor["load_model_fn_module_path"]
+    if spec.public_inference:
+        # Anybody may call it; a pickle would run their code.
+        env["ME_REFUSE_PICKLED_INPUT"] = "1"
     if bundle.app_config_json is not None:
         env["USER_CONFIG"] = bundle.app_config_json
     return env
