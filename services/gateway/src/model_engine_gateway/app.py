@@ -50,6 +50,8 @@ from model_engine_gateway.repositories.artifacts import ARTIFACT_INDEXES, ARTIFA
 from model_engine_gateway.repositories.bundles import BUNDLE_INDEXES, BUNDLES, BundleRepository
 from model_engine_gateway.repositories.endpoints import ENDPOINT_INDEXES, EndpointRepository
 from model_engine_gateway.repositories.idempotency import IDEMPOTENCY, IDEMPOTENCY_INDEXES, IdempotencyRepository
+from model_engine_gateway.repositories.results import RESULT_INDEXES, RESULTS, ResultRepository
+from model_engine_gateway.result_addresses import ResultAddresses
 from model_engine_gateway.settings import GatewaySettings
 from model_engine_gateway.tasks.repository import TASK_INDEXES, TASKS
 from model_engine_gateway.tasks.service import AsyncTasks
@@ -66,12 +68,15 @@ INDEXES = {
     API_KEYS: API_KEY_INDEXES,
     ARTIFACTS: ARTIFACT_INDEXES,
     TASKS: TASK_INDEXES,
+    RESULTS: RESULT_INDEXES,
     IDEMPOTENCY: IDEMPOTENCY_INDEXES,
     SUBSCRIPTIONS: SUBSCRIPTION_INDEXES,
 }
 OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, AUDIT, TASKS, SUBSCRIPTIONS)
 ARTIFACT_SWEEP_SECONDS = 3600.0
 ARTIFACT_GRACE = timedelta(days=1)
+RESULT_MARGIN = timedelta(days=1)
+"""A stored result outlives its task's record by so much."""
 
 
 class Gateway:
@@ -107,11 +112,26 @@ class Gateway:
         principals = Principals(keys, lambda: nats_client.is_connected, self._identify)
         admission = Admission(principals, settings.admin_token)
         streams = LiveStreams(settings.max_event_streams)
+        addresses = _result_addresses(settings)
         inference = Inference(
-            settings, nats=nats_client, redis=redis, principals=principals, load_endpoint=endpoints.find
+            settings,
+            nats=nats_client,
+            redis=redis,
+            principals=principals,
+            load_endpoint=endpoints.find,
+            results=addresses,
         )
         store = LeaseStore(database)
-        tasks = AsyncTasks(settings, nats=nats_client, database=database, inference=inference, store=store)
+        results = ResultRepository(database, timedelta(seconds=settings.task_retention_seconds) + RESULT_MARGIN)
+        tasks = AsyncTasks(
+            settings,
+            nats=nats_client,
+            database=database,
+            inference=inference,
+            store=store,
+            results=results,
+            addresses=addresses,
+        )
         managed = Endpoints(endpoints, bundles)
         subscriptions = SubscriptionRepository(database)
         outbound = OutboundClient(settings.allowed_callback_networks)
@@ -133,12 +153,15 @@ class Gateway:
             bundles=Bundles(bundles, artifacts.find),
             endpoints=managed,
             artifacts=artifacts,
+            results=results,
+            result_addresses=addresses,
             api_keys=ApiKeys(keys, partial(_broadcast_revocation, nats_client)),
             history=history,
             logs=EndpointLogs(nats_client),
             streams=streams,
             subscriptions=Subscriptions(subscriptions, managed, history, outbound, sender),
             queue_depths=partial(read_queue_depths, js),
+            tasks=tasks.managed,
         )
         once = partial(
             IdempotentPosts,
@@ -180,7 +203,7 @@ class Gateway:
             principals.run(),
             inference.run(stop),
             follow_events(nats_client, subjects=[f"{HISTORY_ROOT}.>"], handler=poke, stop=stop),
-            _sweep_artifacts(artifacts),
+            _sweep_uploads(artifacts, results),
             serving=(
                 serve_asgi(edge, listener, stop, drain_seconds=settings.drain_seconds),
                 run_consumers(broker, stop),
@@ -207,12 +230,26 @@ async def _broadcast_revocation(nats_client: Nats, key_id: str) -> None:
         log.warning("a revocation could not be broadcast: %r", error, extra={"key_id": key_id})
 
 
-async def _sweep_artifacts(artifacts: ArtifactRepository) -> None:
-    """Remove what is left of uploads that broke off with their gateway; harmless to run in several processes."""
+def _result_addresses(settings: GatewaySettings) -> ResultAddresses | None:
+    if settings.gateway_url is None:
+        return None
+    return ResultAddresses(
+        workers_url=settings.gateway_url,
+        clients_url=settings.public_url or settings.gateway_url,
+        secret=settings.artifact_url_secret,
+        valid_seconds=settings.task_retention_seconds,
+    )
+
+
+async def _sweep_uploads(artifacts: ArtifactRepository, results: ResultRepository) -> None:
+    """Remove results whose time is over, and what is left of uploads that broke off with their gateway; harmless to run
+    in several processes."""
     while True:
         try:
             if count := await artifacts.sweep(now() - ARTIFACT_GRACE):
                 log.info("unfinished uploads removed", extra={"count": count})
+            if count := await results.sweep(now()):
+                log.info("results removed", extra={"count": count})
         except PyMongoError as error:
             log.warning("unfinished uploads could not be removed: %r", error)
         await asyncio.sleep(ARTIFACT_SWEEP_SECONDS)

@@ -34,6 +34,8 @@ from model_engine_gateway.errors import ApiError
 from model_engine_gateway.inference.service import Inference
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.principals import Principal
+from model_engine_gateway.repositories.results import ResultRepository
+from model_engine_gateway.result_addresses import ResultAddresses
 from model_engine_gateway.tasks.repository import TASK_INDEXES, TASKS, TaskRepository
 from model_engine_gateway.tasks.results import Results
 from model_engine_gateway.tasks.service import AsyncTasks
@@ -44,6 +46,7 @@ from model_engine_gateway.tasks.task_queue import TaskQueue
 
 END = "end_1"
 DAY = timedelta(days=1)
+ADDRESSES = ResultAddresses("http://gateway", "http://gateway", "a-secret-of-the-tests", DAY.total_seconds())
 
 
 class Settings(InferenceSettings, TaskSettings):
@@ -70,6 +73,7 @@ class Bench:
     js: Any = field(init=False)
     tasks: TaskRepository = field(init=False)
     queue: TaskQueue = field(init=False)
+    stored_results: ResultRepository = field(init=False)
     sweep: Sweep = field(init=False)
     inference: Inference = field(init=False)
     service: AsyncTasks = field(init=False)
@@ -78,7 +82,8 @@ class Bench:
     def __post_init__(self) -> None:
         self.js = self.nats.jetstream()
         self.tasks = TaskRepository(self.database, DAY)
-        self.queue = TaskQueue(self.nats)
+        self.queue = TaskQueue(self.nats, ADDRESSES)
+        self.stored_results = ResultRepository(self.database, DAY)
         self.sweep = Sweep(self.tasks, self.queue, 60, unknown_seconds=0)
         self.inference = Inference(
             self.settings, nats=self.nats, redis=None, principals=KnownOwners(), load_endpoint=self.load
@@ -89,6 +94,8 @@ class Bench:
             database=self.database,
             inference=self.inference,
             store=LeaseStore(self.database),
+            results=self.stored_results,
+            addresses=ADDRESSES,
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
 
@@ -124,6 +131,10 @@ class Bench:
         body: dict[str, Any] = answer.json()
         assert body.pop("task_id") == task_id
         return body
+
+    def caller(self, owner: str = "ada") -> Principal:
+        """Who asks, where a part is called without its route."""
+        return Principal(owner, owner, "key_1")
 
     async def insert(self, task_id: str = "t1", **changes: Any) -> Task:
         """Only the first step of a submission: the process died after it."""

@@ -12,20 +12,28 @@ from model_engine_gateway.access import Admission
 from model_engine_gateway.api_keys import ApiKeys
 from model_engine_gateway.bundles import Bundles
 from model_engine_gateway.control.api_key_routes import add_api_key_routes
+from model_engine_gateway.control.artifact_file_routes import add_artifact_file_route
 from model_engine_gateway.control.artifact_routes import add_download_route, add_upload_route
 from model_engine_gateway.control.bundle_routes import add_bundle_v1_routes, add_bundle_v2_routes
 from model_engine_gateway.control.documentation import add_documented_routes, secured
 from model_engine_gateway.control.endpoint_routes import QueueDepths, add_endpoint_routes
+from model_engine_gateway.control.endpoint_schema_routes import add_endpoint_schema_routes
 from model_engine_gateway.control.event_routes import add_event_routes
 from model_engine_gateway.control.failures import add_error_handlers
 from model_engine_gateway.control.live_streams import LiveStreams
 from model_engine_gateway.control.log_routes import add_log_routes
+from model_engine_gateway.control.result_routes import add_result_routes
 from model_engine_gateway.control.routing import Admit, control_route
 from model_engine_gateway.control.subscription_routes import add_subscription_routes
+from model_engine_gateway.control.task_routes import add_task_routes
 from model_engine_gateway.endpoint_logs import EndpointLogs
+from model_engine_gateway.endpoint_schemas import EndpointSchemas
 from model_engine_gateway.endpoints import Endpoints
 from model_engine_gateway.repositories.artifacts import ArtifactRepository
+from model_engine_gateway.repositories.results import ResultRepository
+from model_engine_gateway.result_addresses import ResultAddresses
 from model_engine_gateway.settings import GatewaySettings
+from model_engine_gateway.tasks.manage import ManagedTasks
 from model_engine_gateway.webhooks.subscriptions import Subscriptions
 
 
@@ -37,12 +45,15 @@ class Control:
     bundles: Bundles
     endpoints: Endpoints
     artifacts: ArtifactRepository
+    results: ResultRepository
+    result_addresses: ResultAddresses | None
     api_keys: ApiKeys
     history: History
     logs: EndpointLogs
     streams: LiveStreams
     subscriptions: Subscriptions
     queue_depths: QueueDepths
+    tasks: ManagedTasks
 
 
 def build_control_app(settings: GatewaySettings, control: Control) -> FastAPI:
@@ -58,12 +69,18 @@ def build_control_app(settings: GatewaySettings, control: Control) -> FastAPI:
     add_bundle_v1_routes(admitted, control.bundles)
     add_bundle_v2_routes(admitted, control.bundles)
     add_endpoint_routes(admitted, control.endpoints, control.queue_depths)
+    add_endpoint_schema_routes(admitted, EndpointSchemas(control.endpoints, control.bundles, control.artifacts))
     add_event_routes(admitted, control.history, control.endpoints, control.streams)
     add_subscription_routes(admitted, control.subscriptions)
+    add_task_routes(admitted, control.tasks)
     add_log_routes(admitted, control.endpoints, control.logs, control.streams)
     add_upload_route(admitted, control.artifacts, settings.max_artifact_bytes)
     add_api_key_routes(admitted, control.api_keys)
     add_download_route(opened, control.artifacts, settings.artifact_url_secret)
+    add_artifact_file_route(opened, settings.allowed_artifact_directories, settings.artifact_url_secret)
+    add_result_routes(
+        opened, control.results, control.result_addresses, settings.artifact_url_secret, settings.max_result_bytes
+    )
     add_documented_routes(opened)
 
     app = _Application(title="launch", version="1.0.0", redoc_url="/api", strict_content_type=False)

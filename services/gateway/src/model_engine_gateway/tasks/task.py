@@ -1,6 +1,6 @@
 """One async task: how it begins, what may end it, and how it goes to a worker. Pure data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from model_engine_contracts.events import (
     TaskStarted,
     TaskSubmitted,
 )
+from model_engine_contracts.events.task import StoredResult
 from model_engine_gateway.events import SOURCE
 from model_engine_gateway.tasks.states import TaskState
 
@@ -52,6 +53,30 @@ class Task(TaskRef):
     traceparent: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """A task as lists show it."""
+
+    id: str
+    endpoint_id: str
+    state: TaskState
+    attempt: int
+    submitted_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    deliveries: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTask:
+    """A task that failed, with what it takes to run it again."""
+
+    task: Task
+    summary: TaskSummary
+    traceback: str | None
+    worker: str | None
+
+
 class Publication(NamedTuple):
     """The message of an attempt is at this sequence of the queue."""
 
@@ -77,15 +102,17 @@ class Finish:
     at: datetime
     attempt: int | None = None
     result: str | None = None
+    stored_result: StoredResult | None = None
     status_code: int | None = None
     error: str | None = None
     traceback: str | None = None
     worker: str | None = None
+    deliveries: int | None = None
     history: TaskFailed | TaskCancelled | TaskDeadLettered | None = None
 
 
-def submission(task: Task) -> Event[TaskSubmitted]:
-    """The message for a worker."""
+def submission(task: Task, upload_url: str | None = None) -> Event[TaskSubmitted]:
+    """The message for a worker. `upload_url` is where it may send a large result."""
     return new_event(
         TaskSubmitted(
             task_id=task.id,
@@ -97,6 +124,7 @@ def submission(task: Task) -> Event[TaskSubmitted]:
             submitted_at=task.submitted_at,
             expires_at=task.expires_at,
             timeout_seconds=task.timeout_seconds,
+            upload_url=upload_url,
         ),
         source=SOURCE,
         owner=task.owner,
@@ -126,6 +154,7 @@ def effect_of(report: TaskStarted | TaskCompleted | TaskExpired, now: datetime) 
                 TaskState.SUCCESS,
                 report.finished_at,
                 result=report.result,
+                stored_result=report.stored_result,
                 status_code=report.status_code,
                 worker=report.worker_id,
             )
@@ -138,6 +167,7 @@ def effect_of(report: TaskStarted | TaskCompleted | TaskExpired, now: datetime) 
         error=error,
         traceback=report.traceback or error,
         worker=report.worker_id,
+        deliveries=report.delivery,
         history=TaskFailed(
             task_id=report.task_id, endpoint_id=report.endpoint_id, attempt=report.attempt, error=error[:1000]
         ),
@@ -155,6 +185,7 @@ def dead_letter(task: TaskRef, deliveries: int, reason: str | None, now: datetim
         attempt=task.attempt,
         error=error,
         traceback=error,
+        deliveries=deliveries,
         history=TaskDeadLettered(
             task_id=task.id,
             endpoint_id=task.endpoint_id,
@@ -165,7 +196,14 @@ def dead_letter(task: TaskRef, deliveries: int, reason: str | None, now: datetim
     )
 
 
-def cancellation(task: TaskRef, cause: str, now: datetime) -> Finish:
-    """The end of an open task whose endpoint goes away."""
+def cancellation(task: TaskRef, cause: str, now: datetime, attempt: int | None = None) -> Finish:
+    """The end of an open task that its owner does not want any more, or whose endpoint goes away."""
     event = TaskCancelled(task_id=task.id, endpoint_id=task.endpoint_id, attempt=task.attempt, cause=cause)
-    return Finish(task.id, TaskState.CANCELLED, now, error=cause, history=event)
+    return Finish(task.id, TaskState.CANCELLED, now, attempt=attempt, error=cause, history=event)
+
+
+def replayed(task: Task, now: datetime) -> Task:
+    """A failed task as it is queued again: a new attempt, that may wait as long as the first one."""
+    return replace(
+        task, attempt=task.attempt + 1, sequence=None, expires_at=now + (task.expires_at - task.submitted_at)
+    )

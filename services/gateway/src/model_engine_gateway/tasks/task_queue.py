@@ -14,10 +14,12 @@ from model_engine_chassis.topology_ensure import ensure_topology
 from model_engine_contracts.subjects import TASK_ROOT, task_subject
 from model_engine_contracts.topology import GATEWAY_RESULTS, RESULTS, TASKS
 from model_engine_gateway.clock import now
+from model_engine_gateway.result_addresses import ResultAddresses
 from model_engine_gateway.tasks.task import Task, TaskRef, message_ttl, submission
 
 PUBLISH_SECONDS = 2.0
 STREAM_SECONDS = 2.0
+UPLOAD_MARGIN_SECONDS = 3600.0
 LOOKUPS_AT_ONCE = 32
 RESULTS_POLL_SECONDS = 0.1
 
@@ -28,9 +30,10 @@ Unavailable = (nats.errors.Error, TimeoutError)
 class TaskQueue:
     """Publishes and finds messages of tasks."""
 
-    def __init__(self, nats_client: Any) -> None:
+    def __init__(self, nats_client: Any, addresses: ResultAddresses | None = None) -> None:
         self._nats = nats_client
         self._js = nats_client.jetstream()
+        self._addresses = addresses
         self._stream = ""
         self._stream_known = (-1, 0.0)
 
@@ -66,9 +69,18 @@ class TaskQueue:
             raise nats.errors.ConnectionReconnectingError
         with trace.use(task.traceparent):
             acknowledged = await publish_task(
-                self._js, submission(task), ttl=message_ttl(task, now()), timeout=PUBLISH_SECONDS
+                self._js,
+                submission(task, self._upload_url(task)),
+                ttl=message_ttl(task, now()),
+                timeout=PUBLISH_SECONDS,
             )
         return int(acknowledged.seq)
+
+    def _upload_url(self, task: Task) -> str | None:
+        """Where a worker may send the task's result, in any attempt: as long as its message may be in the queue."""
+        if self._addresses is None:
+            return None
+        return self._addresses.upload(task.id, message_ttl(task, now()) + UPLOAD_MARGIN_SECONDS)
 
     async def depths(self) -> Mapping[str, int]:
         """Messages per endpoint, those at workers included. Raises one of Unavailable."""
