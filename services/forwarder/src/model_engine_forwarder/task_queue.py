@@ -12,11 +12,13 @@ from model_engine_chassis.puller import Puller, RetryLater
 from model_engine_chassis.settings_base import NatsSettings
 from model_engine_chassis.upstream import UpstreamPool
 from model_engine_contracts.events import TaskSubmitted
+from model_engine_contracts.subjects import task_cancelled_subject
 from model_engine_contracts.topology import TASK_ACK_WAIT, TASK_MAX_DELIVER
 from model_engine_forwarder.config import Config, QueueBlock, SyncBlock, WorkerBlock
 from model_engine_forwarder.metrics import Metrics
 from model_engine_forwarder.model_server import ModelServer
 from model_engine_forwarder.readiness import Readiness
+from model_engine_forwarder.task_cancellations import Cancellations, RunCancelled
 from model_engine_forwarder.task_reports import TaskReport
 from model_engine_forwarder.task_runs import TaskRuns, read_task
 
@@ -43,6 +45,7 @@ class TaskQueue:
             head_timeout=LONGEST_RUN_SECONDS,
             idle_timeout=LONGEST_RUN_SECONDS,
         )
+        self._cancellations = Cancellations()
         self._runs = self._runs_of(block, config.max_body_bytes)
 
     async def run(self, stop: asyncio.Event, graceful_timeout: float) -> None:
@@ -62,6 +65,8 @@ class TaskQueue:
             drain_seconds=graceful_timeout,
         )
         try:
+            subject = task_cancelled_subject(self._worker.endpoint_id)
+            await nats_client.subscribe(subject, cb=self._cancellations.hear)
             async with asyncio.TaskGroup() as group:
                 following = group.create_task(self._follow_readiness(puller))
                 await puller.run(stop)
@@ -103,8 +108,12 @@ class TaskQueue:
             self._metrics.task("expired")
             return
         try:
-            async with report.started_if_slow():
-                outcome = await self._runs.run(task, last=last)
+            with self._cancellations.running(task):
+                async with report.started_if_slow():
+                    outcome = await self._runs.run(task, last=last)
+        except RunCancelled:
+            self._metrics.task("cancelled")
+            return
         except RetryLater:
             self._metrics.task("retried")
             self._readiness.suspect()

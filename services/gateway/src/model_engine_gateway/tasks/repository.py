@@ -101,8 +101,8 @@ class TaskRepository:
         """
         history = await self._history(effects)
         writes = [
-            _start(effect) if isinstance(effect, Start) else self._finish(effect, history.get(effect.task_id))
-            for effect in effects
+            _start(effect) if isinstance(effect, Start) else self._finish(effect, event)
+            for effect, event in zip(effects, history, strict=True)
         ]
         if not writes:
             return 0
@@ -251,18 +251,15 @@ class TaskRepository:
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
-    async def _history(self, effects: Sequence[Start | Finish]) -> dict[str, Event[Any]]:
-        """What the effects tell the owners of their tasks, in the traces of the tasks."""
-        told = {effect.task_id: effect.history for effect in effects if isinstance(effect, Finish) and effect.history}
-        if not told:
-            return {}
-        events: dict[str, Event[Any]] = {}
-        async for found in self._tasks.find({"_id": {"$in": list(told)}}, {"owner": 1, "traceparent": 1}):
-            data: Any = told[found["_id"]]
-            events[found["_id"]] = new_event(
-                data, source=SOURCE, owner=found["owner"], traceparent=found["traceparent"]
-            )
-        return events
+    async def _history(self, effects: Sequence[Start | Finish]) -> list[Event[Any] | None]:
+        """What each effect tells the owner of its task, in the trace of the task."""
+        told: list[Any] = [effect.history if isinstance(effect, Finish) else None for effect in effects]
+        ids = [data.task_id for data in told if data is not None]
+        if not ids:
+            return told
+        query = {"_id": {"$in": ids}}
+        about = {found["_id"]: found async for found in self._tasks.find(query, {"owner": 1, "traceparent": 1})}
+        return [data and _event(data, about.get(data.task_id)) for data in told]
 
     def _finish(self, effect: Finish, event: Event[Any] | None) -> UpdateOne:
         query: dict[str, Any] = {"_id": effect.task_id, "open": True}
@@ -291,6 +288,12 @@ class TaskRepository:
         if event is not None:
             update["$push"] = {"outbox": outbox_entry(event)}
         return UpdateOne(query, update)
+
+
+def _event(data: Any, task: dict[str, Any] | None) -> Event[Any] | None:
+    if task is None:
+        return None
+    return new_event(data, source=SOURCE, owner=task["owner"], traceparent=task["traceparent"])
 
 
 def _start(effect: Start) -> UpdateOne:
