@@ -7,11 +7,30 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+ABORT = "model_engine.abort"
+
+
+def abort_connection(scope: Scope) -> None:
+    """Cut the connection of a request at once, whatever of its answer is still unsent.
+
+    An answer that just ends leaves its connection open until the peer has read all that is buffered, which a peer that
+    reads nothing never does.
+    """
+    scope["extensions"][ABORT]["abort"]()
+
+
+class _Protocol(HttpToolsProtocol):
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
 
 class _Server(uvicorn.Server):
@@ -61,7 +80,7 @@ async def serve_asgi(
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -114,9 +114,10 @@ async def test_a_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatc
     async def send(message: MutableMapping[str, Any]) -> None:
         await never.wait()
 
-    streams = live_streams.LiveStreams(1)
-    await asyncio.wait_for(streams.send(pieces(), None, receive, send), 5)
+    streams, cut = live_streams.LiveStreams(1), asyncio.Event()
+    await asyncio.wait_for(streams.send(pieces(), None, receive, send, cut.set), 5)
     assert closed.is_set()
+    assert cut.is_set()
     streams.admit()
 
 

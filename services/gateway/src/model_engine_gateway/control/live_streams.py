@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Literal
 
 from pymongo.errors import PyMongoError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from model_engine_chassis.asgi_server import abort_connection
 from model_engine_gateway.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -45,9 +47,14 @@ class LiveStreams:
         return _LiveResponse(self, pieces, media_type, heartbeat)
 
     async def send(
-        self, pieces: AsyncGenerator[bytes, None], heartbeat: bytes | None, receive: Receive, send: Send
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        heartbeat: bytes | None,
+        receive: Receive,
+        send: Send,
+        cut: Callable[[], None],
     ) -> None:
-        """Send the pieces until they end, the reader is gone or cut, or the process stops."""
+        """Send the pieces until they end, the reader is gone or cut (by `cut`), or the process stops."""
         self._running += 1
         gone = asyncio.create_task(_disconnected(receive))
         closing = asyncio.create_task(self._closing.wait())
@@ -58,6 +65,7 @@ class LiveStreams:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             log.info("a stream was cut: its reader is too slow")
+            cut()
         except PyMongoError as error:
             log.warning("a stream was cut: the database did not answer: %r", error)
         finally:
@@ -82,7 +90,7 @@ class _LiveResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send head and pieces."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await self._streams.send(self._pieces, self._heartbeat, receive, send)
+        await self._streams.send(self._pieces, self._heartbeat, receive, send, partial(abort_connection, scope))
 
 
 async def _send_pieces(
