@@ -62,7 +62,8 @@ CATALOGUE: dict[Reason, FailureKind] = {
     ),
     Reason.ARTIFACT_MISSING: FailureKind(
         "The bundle's artifact cannot be read at its location.",
-        "Upload the artifact again (POST /v1/artifacts) and create a bundle with the location that it answers.",
+        "Make the location readable, or upload the artifact (POST /v1/artifacts) and create a bundle with the location "
+        "that it answers.",
     ),
     Reason.ARTIFACT_CORRUPT: FailureKind(
         "The artifact is not what was uploaded, or is not a readable pickle or zip file.",
