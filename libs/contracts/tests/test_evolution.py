@@ -30,8 +30,17 @@ def test_the_golden_sample_is_still_read_in_full(name: str) -> None:
     sample = golden(name, "sample")
     event = parse_event(json.dumps(sample))
     assert event.type == name
-    assert json.loads(event.model_dump_json()) == sample
+    read = json.loads(event.model_dump_json())
+    # Fields that were added since the sample was written are not in it.
+    assert _within(read, sample) == sample
     assert subject_of(event).endswith(f".{type(event.data).VERB}.v{type(event.data).MAJOR}")
+
+
+def _within(value: Any, sample: Any) -> Any:
+    """What of `value` the sample speaks of."""
+    if isinstance(value, dict) and isinstance(sample, dict):
+        return {name: _within(value[name], sample[name]) for name in sample if name in value}
+    return value
 
 
 def test_no_released_event_disappeared() -> None:
