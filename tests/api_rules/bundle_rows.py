@@ -81,11 +81,10 @@ FRAMEWORKS = [
         "env_params is an object (W-44)",
         {"env_params": []},
         problem(
-            "model_type",
+            "model_attributes_type",
             ["body", "env_params"],
-            "Input should be a valid dictionary or instance of ModelBundleEnvironmentParams",
+            "Input should be a valid dictionary or object to extract fields from",
             [],
-            {"class_name": "ModelBundleEnvironmentParams"},
         ),
         off=Unchecked(V1, "env_params"),
     ),

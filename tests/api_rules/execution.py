@@ -89,7 +89,8 @@ class Execution:
         except httpx.ReadTimeout as error:
             raise AssertionError(f"no answer within {seconds} s") from error
         found: Any = answer.json() if answer.headers.get("content-type") == "application/json" else answer.text
-        assert (answer.status_code, found) == (row.status, self._filled(row.answer))
+        expected = (row.status, self._filled(row.answer))
+        assert (answer.status_code, found) == expected, f"{(answer.status_code, found)}\nis not\n{expected}"
 
     def _send(self, method: str, path: str, body: Any, seconds: float = 20.0) -> httpx.Response:
         client = self._table.callers[self._filled(self._row.caller)]
