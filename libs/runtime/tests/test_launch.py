@@ -17,7 +17,13 @@ from model_engine_runtime.protocol import WorkerSet
 RUN = RunId("end_a", "wrk_1", 3)
 PLACE = Place(Path("/d/run"), Path("/d/env"), Path("/d/secrets"), "127.0.0.1", 4001, 4002)
 SETTINGS = AgentSettings(nats_url="nats://n:4222", nats_token="t0ken", agent_data_dir=Path("/d"))
-ENVIRON = {"PATH": "/bin", "LANG": "C.UTF-8", "AWS_SECRET_ACCESS_KEY": "x", "ME_NATS_TOKEN": "t0ken", "HOME": "/home/someone"}
+ENVIRON = {
+    "PATH": "/bin",
+    "LANG": "C.UTF-8",
+    "AWS_SECRET_ACCESS_KEY": "x",
+    "ME_NATS_TOKEN": "t0ken",
+    "HOME": "/home/someone",
+}
 WANT = WorkerSet(
     installation="i",
     endpoint_id="end_a",

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from model_engine_runtime.agent.records import AgentRecord, SetRecord, WorkerRecord, applied, deleted
+from model_engine_runtime.agent.records import AgentRecord, SetRecord, WorkerRecord, applied, deleted, progressed
 from model_engine_runtime.errors import ForeignInstallation, StaleGeneration, StaleLeader
-from model_engine_runtime.protocol import WorkerSet
+from model_engine_runtime.protocol import Worker, WorkerSet, WorkerState
 from model_engine_runtime.wire import decode, encode
 
 
@@ -45,6 +45,23 @@ def test_the_last_revision_that_was_ready_is_remembered_over_several_bad_ones():
 def test_a_revision_that_never_was_ready_is_no_previous_one():
     record = applied(applied(None, want("never"), 0), want("b", 2), 0)
     assert record.previous is None
+
+
+def test_progress_is_noted_once_and_the_previous_revision_forgotten_when_it_has_left():
+    record = applied(replace(applied(None, want("a"), 0), was_ready=True), want("b", 2), 0)
+    old, new = Worker("1", "a", WorkerState.READY), Worker("2", "b", WorkerState.STARTING)
+    assert progressed(record, [old, new]) is record
+    assert progressed(record, [new]) is record  # not replaced yet: it may have to come back
+    ready = progressed(record, [old, replace(new, state=WorkerState.READY)])
+    assert (ready.was_ready, ready.previous.revision) == (True, "a")
+    alone = progressed(ready, [replace(new, state=WorkerState.UNREADY)])
+    assert (alone.was_ready, alone.previous) == (True, None)
+    assert progressed(alone, [new]) is alone
+
+
+def test_the_same_again_changes_nothing():
+    record = applied(None, want(), 0)
+    assert applied(record, want(), 9) is record
 
 
 def test_environments_of_all_revisions_and_workers_are_needed():

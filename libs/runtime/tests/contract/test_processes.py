@@ -98,11 +98,9 @@ async def test_a_worker_beyond_its_memory_is_stopped(driver, observer, prepared)
 async def test_a_killed_model_is_seen_and_replaced(driver, observer, prepared):
     await driver.runtime.apply(driver.want(await prepared(driver)))
     [worker] = await observer.ready()
-    observer.history.clear()
     os.kill((await predict(worker))["pid"], signal.SIGKILL)
-    await eventually(lambda: observer.history)
-    [seen] = observer.history[0].workers
-    assert seen.state is WorkerState.BACKOFF
+    await eventually(lambda: observer.workers()[0].restarts == 1)
+    [seen] = {w for state in observer.history for w in state.workers if w.state is WorkerState.BACKOFF}
     assert (seen.failure.reason, seen.failure.exit_code) == (Reason.EXITED, 137)
     [again] = await observer.ready()
     assert (again.id, again.restarts) == (worker.id, 1)

@@ -10,7 +10,7 @@ from model_engine_contracts.failures import Reason
 from model_engine_contracts.ids import new_id
 from model_engine_runtime.agent.backend import Backend
 from model_engine_runtime.agent.planning import plan
-from model_engine_runtime.agent.records import SetRecord, WorkerRecord, applied, deleted
+from model_engine_runtime.agent.records import SetRecord, WorkerRecord, applied, deleted, progressed
 from model_engine_runtime.agent.store import Store
 from model_engine_runtime.agent.supervisor import Supervisor
 from model_engine_runtime.protocol import Failure, SetState, Worker, WorkerSet, WorkerState
@@ -41,6 +41,7 @@ class EndpointWorkers:
         self._supervisors: dict[str, Supervisor] = {}
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._removed = False
 
     @property
     def state(self) -> SetState:
@@ -110,7 +111,7 @@ class EndpointWorkers:
         return False
 
     async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
-        await self._note_progress()
+        await self._change(lambda record: progressed(record, self.workers))
         record = self.record
         previous = record.previous.revision if record.previous else None
         step = plan(self.workers, revision=record.want.revision, previous=previous, replicas=record.replicas)
@@ -123,23 +124,15 @@ class EndpointWorkers:
                 await self._save_worker(worker)
                 self._supervise(tasks, worker, adopt=False)
 
-    async def _note_progress(self) -> None:
-        """Remember that the desired revision has been READY, and forget the previous one once its workers are gone."""
-        record, workers = self.record, self.workers
-        ready = any(w.state is WorkerState.READY and w.revision == record.want.revision for w in workers)
-        previous = record.previous
-        if previous is not None and (ready or record.was_ready):
-            previous = previous if any(w.revision == previous.revision for w in workers) else None
-        if (ready and not record.was_ready) or previous is not record.previous:
-            await self._change(lambda now: replace(now, was_ready=now.was_ready or ready, previous=previous))
-
     async def _remove(self) -> bool:
         for supervisor in self._supervisors.values():
             supervisor.drain()
         if self._supervisors:
             return False
         await self._shared.backend.clear_endpoint(self.endpoint_id)
-        await self._shared.store.remove_set(self.endpoint_id)
+        async with self._writing:
+            await self._shared.store.remove_set(self.endpoint_id)
+            self._removed = True
         return True
 
     def _supervise(self, tasks: asyncio.TaskGroup, record: WorkerRecord, *, adopt: bool) -> None:
@@ -156,6 +149,7 @@ class EndpointWorkers:
         if template is None or self.record.deleting:
             supervisor.drain()
         tasks.create_task(self._run_worker(supervisor, record.id, adopt=adopt))
+        self._shared.changed(self.endpoint_id)
 
     async def _run_worker(self, supervisor: Supervisor, worker_id: str, *, adopt: bool) -> None:
         await supervisor.run(adopt=adopt)
@@ -165,11 +159,13 @@ class EndpointWorkers:
     async def _forget(self, worker_id: str) -> bool:
         try:
             await self._shared.backend.clear(self.endpoint_id, worker_id)
-            self._supervisors.pop(worker_id, None)
             await self._change(lambda record: record.without_worker(worker_id))
         except OSError as error:
             log.error("cannot remove a worker's files", extra={"worker": worker_id, "error": str(error)})
             return False
+        # Last, since the endpoint's own file is removed as soon as no worker is left.
+        del self._supervisors[worker_id]
+        self._changed()
         return True
 
     async def _save_worker(self, worker: WorkerRecord) -> None:
@@ -177,11 +173,14 @@ class EndpointWorkers:
 
     async def _change(self, change: Callable[[SetRecord], SetRecord]) -> None:
         async with self._writing:
-            record = change(self.record)
-            if record is not self.record:
-                await self._shared.store.save_set(record)
-                self.record = record
-        self._changed()
+            before, record = self.record, change(self.record)
+            if record is before or self._removed:
+                return
+            await self._shared.store.save_set(record)
+            self.record = record
+        self._wake.set()
+        if _visible(record) != _visible(before):
+            self._shared.changed(self.endpoint_id)
 
     def _changed(self) -> None:
         self._wake.set()
@@ -198,6 +197,11 @@ class EndpointWorkers:
         failures = [worker.failure for worker in workers if worker.failure is not None]
         looping = [failure for failure in failures if failure.reason is Reason.CRASH_LOOP]
         return next(iter(looping or failures), None)
+
+
+def _visible(record: SetRecord) -> tuple[object, ...]:
+    """What of a record is seen in the watch, beside the workers."""
+    return record.want.generation, record.want.revision, record.replicas, record.deleting
 
 
 def _bounded(workers: list[Worker]) -> tuple[Worker, ...]:

@@ -117,7 +117,7 @@ class Preparations:
 
     async def _build(self, key: str) -> None:
         environment, work = self._requests[key], self.log_folder(key)
-        log.info("preparing", extra={"environment": key, "requirements": list(environment.requirements)})
+        log.info("preparing", extra={"environment": key, "requirements": len(environment.requirements)})
         try:
             async with asyncio.timeout(environment.deadline_s):
                 ref = await self.backend.build(environment, self.folder / "environments" / key, work)

@@ -1,9 +1,10 @@
 """What the agent remembers of each endpoint's workers, and how calls change it. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from model_engine_runtime.errors import ForeignInstallation, StaleGeneration, StaleLeader
-from model_engine_runtime.protocol import WorkerSet
+from model_engine_runtime.protocol import Worker, WorkerSet, WorkerState
 
 GONE_KEPT = 1000
 
@@ -99,11 +100,25 @@ def applied(record: SetRecord | None, want: WorkerSet, now: float) -> SetRecord:
     if want.generation < record.want.generation:
         raise StaleGeneration(f"generation {want.generation} is older than {record.want.generation}")
     if want.revision == record.want.revision:
-        return replace(record, want=want)
+        return record if want == record.want else replace(record, want=want)
     previous = record.want if record.was_ready else record.previous
     if previous is not None and previous.revision == want.revision:
         return replace(record, want=want, previous=None, was_ready=True)
     return replace(record, want=want, previous=previous, was_ready=False)
+
+
+def progressed(record: SetRecord, workers: Sequence[Worker]) -> SetRecord:
+    """The record in view of its workers: whether the desired revision has been READY, and without a previous one that
+    is replaced and has no workers any more.
+    """
+    ready = any(w.state is WorkerState.READY and w.revision == record.want.revision for w in workers)
+    was_ready = record.was_ready or ready
+    previous = record.previous
+    if previous is not None and was_ready and not any(w.revision == previous.revision for w in workers):
+        previous = None
+    if was_ready is record.was_ready and previous is record.previous:
+        return record
+    return replace(record, was_ready=was_ready, previous=previous)
 
 
 def deleted(record: SetRecord, generation: int) -> SetRecord:

@@ -84,7 +84,9 @@ class ProcessBackend:
     async def start(self, run: RunId, want: WorkerSet, ref: str) -> ProcessRun:
         """See Backend.start."""
         folder = self.log_folder(run)
-        await asyncio.to_thread(remove_tree, self.log_folder(RunId(run.endpoint_id, run.worker_id, run.run - 2)))
+        if run.run > 1:
+            await asyncio.to_thread(kill_leftovers, folder.parent)
+            await asyncio.to_thread(remove_tree, folder.parent / str(run.run - 2))
         place = Place(
             folder=folder,
             environment=Path(ref),
