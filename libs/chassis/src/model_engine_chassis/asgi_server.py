@@ -99,7 +99,8 @@ async def serve_asgi(
         await _linger(server, linger_seconds)
     except asyncio.CancelledError:
         server.force_exit = True
-        config.timeout_graceful_shutdown = 0
+        # With nothing to cancel there is nothing to wait for either, and no error to log.
+        config.timeout_graceful_shutdown = 0 if server.server_state.tasks else 1
         raise
     finally:
         stopping.cancel()
