@@ -40,6 +40,9 @@ from model_engine_gateway.edge import Edge
 from model_engine_gateway.endpoint_logs import EndpointLogs
 from model_engine_gateway.endpoints import Endpoints
 from model_engine_gateway.handlers import on_fact
+from model_engine_gateway.hooks.after_calls import CallHooks
+from model_engine_gateway.hooks.runner import HookRunner, LogSink
+from model_engine_gateway.hooks.secrets import CallbackSecrets
 from model_engine_gateway.idempotency import IdempotentPosts
 from model_engine_gateway.identity import load_identify
 from model_engine_gateway.inference.service import Inference
@@ -50,6 +53,7 @@ from model_engine_gateway.repositories.artifacts import ARTIFACT_INDEXES, ARTIFA
 from model_engine_gateway.repositories.bundles import BUNDLE_INDEXES, BUNDLES, BundleRepository
 from model_engine_gateway.repositories.endpoints import ENDPOINT_INDEXES, EndpointRepository
 from model_engine_gateway.repositories.idempotency import IDEMPOTENCY, IDEMPOTENCY_INDEXES, IdempotencyRepository
+from model_engine_gateway.repositories.loose_events import LOOSE_EVENTS, LooseEvents
 from model_engine_gateway.repositories.results import RESULT_INDEXES, RESULTS, ResultRepository
 from model_engine_gateway.result_addresses import ResultAddresses
 from model_engine_gateway.settings import GatewaySettings
@@ -72,7 +76,7 @@ INDEXES = {
     IDEMPOTENCY: IDEMPOTENCY_INDEXES,
     SUBSCRIPTIONS: SUBSCRIPTION_INDEXES,
 }
-OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, AUDIT, TASKS, SUBSCRIPTIONS)
+OUTBOXES = (ENDPOINTS, BUNDLES, API_KEYS, AUDIT, TASKS, SUBSCRIPTIONS, LOOSE_EVENTS)
 ARTIFACT_SWEEP_SECONDS = 3600.0
 ARTIFACT_GRACE = timedelta(days=1)
 RESULT_MARGIN = timedelta(days=1)
@@ -113,12 +117,17 @@ class Gateway:
         admission = Admission(principals, settings.admin_token)
         streams = LiveStreams(settings.max_event_streams)
         addresses = _result_addresses(settings)
+        outbound = OutboundClient(settings.allowed_callback_networks)
+        secrets = CallbackSecrets(database)
+        runner = HookRunner(outbound, secrets, LogSink())
+        call_hooks = CallHooks(runner, LooseEvents(database).add)
         inference = Inference(
             settings,
             nats=nats_client,
             redis=redis,
             principals=principals,
             load_endpoint=endpoints.find,
+            hooks=call_hooks,
             results=addresses,
         )
         store = LeaseStore(database)
@@ -131,10 +140,10 @@ class Gateway:
             store=store,
             results=results,
             addresses=addresses,
+            runner=runner,
         )
         managed = Endpoints(endpoints, bundles)
         subscriptions = SubscriptionRepository(database)
-        outbound = OutboundClient(settings.allowed_callback_networks)
         sender = Sender(outbound)
         deliverer = Deliverer(
             subscriptions,
@@ -162,6 +171,7 @@ class Gateway:
             subscriptions=Subscriptions(subscriptions, managed, history, outbound, sender),
             queue_depths=partial(read_queue_depths, js),
             tasks=tasks.managed,
+            callback_secrets=secrets,
         )
         once = partial(
             IdempotentPosts,
@@ -214,6 +224,7 @@ class Gateway:
             ),
         )
         await tasks.close()
+        await call_hooks.close()
 
 
 async def _close_streams(stop: asyncio.Event, streams: LiveStreams) -> None:

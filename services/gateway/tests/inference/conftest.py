@@ -23,6 +23,7 @@ from model_engine_contracts.documents import (
 from model_engine_contracts.endpoint_states import EndpointType, Phase
 from model_engine_contracts.events import EndpointObserved, ObservedWorker
 from model_engine_gateway.errors import ApiError
+from model_engine_gateway.hooks.plan import PlannedHooks
 from model_engine_gateway.inference.service import Inference
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.principals import Principal
@@ -124,6 +125,16 @@ class KnownOwners:
 
 
 @dataclass
+class AnsweredCalls:
+    """What hooks were asked to do after calls."""
+
+    seen: list[tuple[PlannedHooks, bytes]] = field(default_factory=list)
+
+    def after(self, hooks: PlannedHooks, answer: bytes) -> None:
+        self.seen.append((hooks, answer))
+
+
+@dataclass
 class Platform:
     """The data plane, its endpoints and its workers."""
 
@@ -131,6 +142,7 @@ class Platform:
     documents: dict[str, EndpointDocument]
     client: httpx.AsyncClient
     tasks: asyncio.TaskGroup
+    hooks: AnsweredCalls
     workers: list[Worker] = field(default_factory=list)
     counter: int = 0
 
@@ -187,8 +199,14 @@ async def start_platform() -> AsyncIterator[StartPlatform]:
             async def load(endpoint_id: str) -> EndpointDocument | None:
                 return documents.get(endpoint_id)
 
+            hooks = AnsweredCalls()
             inference = Inference(
-                InferenceSettings(**settings), nats=Nats(), redis=None, principals=KnownOwners(), load_endpoint=load
+                InferenceSettings(**settings),
+                nats=Nats(),
+                redis=None,
+                principals=KnownOwners(),
+                load_endpoint=load,
+                hooks=hooks,
             )
 
             async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -199,7 +217,7 @@ async def start_platform() -> AsyncIterator[StartPlatform]:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             tasks.create_task(serve_asgi(app, listener, stop, drain_seconds=1))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
-            platform = Platform(inference, documents, client, tasks)
+            platform = Platform(inference, documents, client, tasks, hooks)
             stack.callback(lambda: [worker.stop.set() for worker in platform.workers])
             stack.callback(stop.set)
             return platform

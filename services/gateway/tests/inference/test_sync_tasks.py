@@ -10,7 +10,7 @@ import pytest
 from model_engine_contracts.endpoint_states import EndpointType, Phase
 from model_engine_local.testing import eventually
 
-from .conftest import END, Exchange, Platform, StartPlatform, Worker
+from .conftest import END, Exchange, Platform, StartPlatform, Worker, endpoint_document
 
 
 async def echo(call: Exchange) -> None:
@@ -290,3 +290,17 @@ async def test_a_drain_sends_held_calls_away_and_lets_running_ones_finish(platfo
     assert (away.status_code, away.headers["retry-after"], away.json()["code"]) == (503, "1", "shutting_down")
     released.set()
     assert (await running).json()["result"] == 1
+
+
+async def test_hooks_are_told_what_the_worker_said_or_why_it_failed(platform: Platform) -> None:
+    platform.documents[END] = endpoint_document(post_inference_hooks=("callback",))
+    platform.inference.directory.invalidate(END)
+    await platform.add_worker(echo)
+    await platform.call("sync", {"args": 1, "callback_url": "http://c/"})
+    platform.workers[0].script = unhealthy
+    await platform.call("sync", {"args": 1, "num_retries": 0})
+    (told, answer), (untold, failure) = platform.hooks.seen
+    assert told.callback is not None
+    assert (told.callback.url, answer[:11]) == ("http://c/", b'{"result": ')
+    assert untold.callback is None
+    assert failure.startswith(b'{"status":"FAILURE"')

@@ -1,10 +1,11 @@
 """Async tasks under test on real NATS and MongoDB."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from model_engine_chassis.leases import LeaseStore
 from model_engine_chassis.mongo import ensure_indexes
 from model_engine_chassis.nats_connection import connect
+from model_engine_chassis.outbound import OutboundClient
 from model_engine_chassis.settings_base import NatsSettings
 from model_engine_chassis.topology_ensure import ensure_consumer, ensure_topology
 from model_engine_contracts.documents import (
@@ -31,9 +33,13 @@ from model_engine_contracts.topology import TASKS as TASK_STREAM
 from model_engine_contracts.topology import task_consumer, task_durable
 from model_engine_gateway.clock import now
 from model_engine_gateway.errors import ApiError
+from model_engine_gateway.hooks.after_calls import CallHooks
+from model_engine_gateway.hooks.runner import HookRunner
+from model_engine_gateway.hooks.secrets import CallbackSecrets
 from model_engine_gateway.inference.service import Inference
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.principals import Principal
+from model_engine_gateway.repositories.loose_events import LooseEvents
 from model_engine_gateway.repositories.results import ResultRepository
 from model_engine_gateway.result_addresses import ResultAddresses
 from model_engine_gateway.tasks.repository import TASK_INDEXES, TASKS, TaskRepository
@@ -64,6 +70,16 @@ class KnownOwners:
 
 
 @dataclass
+class Records:
+    """The records that hooks emitted, by kind."""
+
+    seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def emit(self, kind: str, record: Mapping[str, Any]) -> None:
+        self.seen.append((kind, dict(record)))
+
+
+@dataclass
 class Bench:
     """The parts of async tasks, each to be used alone as well."""
 
@@ -74,6 +90,9 @@ class Bench:
     tasks: TaskRepository = field(init=False)
     queue: TaskQueue = field(init=False)
     stored_results: ResultRepository = field(init=False)
+    secrets: CallbackSecrets = field(init=False)
+    records: Records = field(default_factory=Records)
+    runner: HookRunner = field(init=False)
     sweep: Sweep = field(init=False)
     inference: Inference = field(init=False)
     service: AsyncTasks = field(init=False)
@@ -85,8 +104,15 @@ class Bench:
         self.queue = TaskQueue(self.nats, ADDRESSES)
         self.stored_results = ResultRepository(self.database, DAY)
         self.sweep = Sweep(self.tasks, self.queue, 60, unknown_seconds=0)
+        self.secrets = CallbackSecrets(self.database)
+        self.runner = HookRunner(OutboundClient([ip_network("127.0.0.0/8")]), self.secrets, self.records)
         self.inference = Inference(
-            self.settings, nats=self.nats, redis=None, principals=KnownOwners(), load_endpoint=self.load
+            self.settings,
+            nats=self.nats,
+            redis=None,
+            principals=KnownOwners(),
+            load_endpoint=self.load,
+            hooks=CallHooks(self.runner, LooseEvents(self.database).add),
         )
         self.service = AsyncTasks(
             self.settings,
@@ -96,6 +122,7 @@ class Bench:
             store=LeaseStore(self.database),
             results=self.stored_results,
             addresses=ADDRESSES,
+            runner=self.runner,
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
 

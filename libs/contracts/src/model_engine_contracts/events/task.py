@@ -144,7 +144,7 @@ class TaskCallbackFailed(EventData):
     HISTORY: ClassVar[bool] = True
 
     delivery_id: str
-    task_id: str | None
+    task_id: str | None = None
     endpoint_id: str
     attempts: int = Field(ge=1)
     error: str

@@ -15,6 +15,7 @@ from model_engine_gateway.control.api_key_routes import add_api_key_routes
 from model_engine_gateway.control.artifact_file_routes import add_artifact_file_route
 from model_engine_gateway.control.artifact_routes import add_download_route, add_upload_route
 from model_engine_gateway.control.bundle_routes import add_bundle_v1_routes, add_bundle_v2_routes
+from model_engine_gateway.control.callback_routes import add_callback_routes
 from model_engine_gateway.control.documentation import add_documented_routes, secured
 from model_engine_gateway.control.endpoint_routes import QueueDepths, add_endpoint_routes
 from model_engine_gateway.control.endpoint_schema_routes import add_endpoint_schema_routes
@@ -29,6 +30,7 @@ from model_engine_gateway.control.task_routes import add_task_routes
 from model_engine_gateway.endpoint_logs import EndpointLogs
 from model_engine_gateway.endpoint_schemas import EndpointSchemas
 from model_engine_gateway.endpoints import Endpoints
+from model_engine_gateway.hooks.secrets import CallbackSecrets
 from model_engine_gateway.repositories.artifacts import ArtifactRepository
 from model_engine_gateway.repositories.results import ResultRepository
 from model_engine_gateway.result_addresses import ResultAddresses
@@ -54,6 +56,7 @@ class Control:
     subscriptions: Subscriptions
     queue_depths: QueueDepths
     tasks: ManagedTasks
+    callback_secrets: CallbackSecrets
 
 
 def build_control_app(settings: GatewaySettings, control: Control) -> FastAPI:
@@ -73,6 +76,7 @@ def build_control_app(settings: GatewaySettings, control: Control) -> FastAPI:
     add_event_routes(admitted, control.history, control.endpoints, control.streams)
     add_subscription_routes(admitted, control.subscriptions)
     add_task_routes(admitted, control.tasks)
+    add_callback_routes(admitted, control.callback_secrets)
     add_log_routes(admitted, control.endpoints, control.logs, control.streams)
     add_upload_route(admitted, control.artifacts, settings.max_artifact_bytes)
     add_api_key_routes(admitted, control.api_keys)

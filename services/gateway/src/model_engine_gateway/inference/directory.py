@@ -10,6 +10,7 @@ from model_engine_contracts.documents import EndpointDocument
 from model_engine_contracts.endpoint_states import EndpointType, Phase
 from model_engine_contracts.failures import Reason
 from model_engine_gateway.errors import ApiError
+from model_engine_gateway.hooks.plan import EndpointHooks, endpoint_hooks
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class EndpointInfo:
     hopeless: bool
     task_expires_seconds: int | None
     queue_message_timeout_seconds: int | None
+    hooks: EndpointHooks | None
 
 
 LoadEndpoint = Callable[[str], Awaitable[EndpointDocument | None]]
@@ -53,6 +55,7 @@ def endpoint_info(document: EndpointDocument) -> EndpointInfo | None:
         hopeless=spec.scaling.max_workers == 0 or (status.phase is Phase.FAILED and (never_worked or crashing)),
         task_expires_seconds=spec.task_expires_seconds,
         queue_message_timeout_seconds=spec.queue_message_timeout_seconds,
+        hooks=endpoint_hooks(document),
     )
 
 

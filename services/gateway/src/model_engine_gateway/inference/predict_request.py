@@ -5,13 +5,14 @@ The arguments are never decoded: the checking model leaves them out, so a large 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, quote
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from model_engine_contracts.api.common import CallbackAuth
 from model_engine_contracts.api.tasks import EndpointPredictV1Request, SyncEndpointPredictV1Request
 from model_engine_gateway.errors import ApiError
 from model_engine_gateway.inference.json_text import is_nested_too_deeply
@@ -47,6 +48,8 @@ class PredictRequest:
     timeout_seconds: float | None = None
     num_retries: int | None = None
     wants_pickle: bool = False
+    callback_url: str | None = None
+    callback_auth: CallbackAuth | None = field(default=None, repr=False)
 
 
 def read_predict_request(
@@ -72,6 +75,8 @@ def read_predict_request(
         destination_path=fields.destination_path or None,
         timeout_seconds=getattr(fields, "timeout_seconds", None),
         num_retries=getattr(fields, "num_retries", None),
+        callback_url=fields.callback_url,
+        callback_auth=fields.callback_auth,
         wants_pickle=fields.return_pickled or fields.cloudpickle is not None,
     )
 

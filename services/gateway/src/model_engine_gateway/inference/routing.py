@@ -134,10 +134,9 @@ class Intake:
         request = read_predict_request(scope["query_string"], headers, body, model)
         return principal, request, await self._directory.find(request.endpoint_id, principal.owner)
 
-    async def read_call(self, scope: Scope, receive: Receive) -> tuple[PredictRequest, EndpointInfo]:
-        """The request of a sync or streaming call. Raises ApiError and ClientGone."""
-        _, request, endpoint = await self.read(scope, receive, SYNC, self._settings.max_request_bytes)
-        return request, endpoint
+    async def read_call(self, scope: Scope, receive: Receive) -> tuple[Principal, PredictRequest, EndpointInfo]:
+        """The same for a sync or streaming call. Raises ApiError and ClientGone."""
+        return await self.read(scope, receive, SYNC, self._settings.max_request_bytes)
 
     async def admit(self, scope: Scope) -> Principal:
         """The caller, if its key has the scope that the request needs. Raises ApiError."""

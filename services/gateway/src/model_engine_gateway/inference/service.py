@@ -14,7 +14,7 @@ from model_engine_gateway.inference.routes import RouteTable
 from model_engine_gateway.inference.routing import Authenticator, Gate, Intake, Route
 from model_engine_gateway.inference.settings import InferenceSettings
 from model_engine_gateway.inference.streaming_tasks import StreamingTasks
-from model_engine_gateway.inference.sync_tasks import SyncTasks
+from model_engine_gateway.inference.sync_tasks import Hooks, SyncTasks
 from model_engine_gateway.inference.wakes import Wakes
 from model_engine_gateway.result_addresses import ResultAddresses
 
@@ -22,7 +22,8 @@ from model_engine_gateway.result_addresses import ResultAddresses
 class Inference:
     """`sync_tasks` and `streaming_tasks` are ASGI callables; they serve while `run` runs.
 
-    `load_endpoint` reads an endpoint's document from the primary; `results` is where workers may store pickles.
+    `load_endpoint` reads an endpoint's document from the primary; `results` is where workers may store pickles;
+    `hooks` runs what follows sync calls.
     `intake` and `wakes` serve async tasks too.
     """
 
@@ -34,6 +35,7 @@ class Inference:
         redis: Any,
         principals: Authenticator,
         load_endpoint: LoadEndpoint,
+        hooks: Hooks,
         results: ResultAddresses | None = None,
     ) -> None:
         self.hold = HoldQueue(
@@ -55,7 +57,9 @@ class Inference:
         self.intake = Intake(principals, self.directory, settings, results)
         dispatcher = Dispatcher(self.routes, self.directory, self.hold, demand, self.wakes, self._pool)
         gate = Gate(settings.max_predictions)
-        self.sync_tasks = Route("sync", "POST", SyncTasks(self.intake, dispatcher, settings.max_response_bytes), gate)
+        self.sync_tasks = Route(
+            "sync", "POST", SyncTasks(self.intake, dispatcher, hooks, settings.max_response_bytes), gate
+        )
         self.streaming = StreamingTasks(self.intake, dispatcher)
         self.streaming_tasks = Route("streaming", "POST", self.streaming, gate)
 

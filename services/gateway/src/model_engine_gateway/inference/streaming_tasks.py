@@ -66,7 +66,7 @@ class StreamingTasks:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Serve one request; returns the HTTP status. Raises ApiError and ClientGone."""
-        request, endpoint = await self._intake.read_call(scope, receive)
+        _, request, endpoint = await self._intake.read_call(scope, receive)
         require_type(endpoint, (EndpointType.STREAMING,), "is not a streaming endpoint")
         answer = EventAnswer(send, self._ping_seconds)
         with until_client_gone(receive):

@@ -30,6 +30,9 @@ TASK_INDEXES = (
     IndexModel([("expires_at", ASCENDING)], name="expiry", partialFilterExpression={"open": True}),
     IndexModel([("queued_at", ASCENDING)], name="unpublished", partialFilterExpression={"unpublished": True}),
     IndexModel([("owner", ASCENDING), ("submitted_at", DESCENDING), ("_id", DESCENDING)], name="owner"),
+    IndexModel(
+        [("open", ASCENDING), ("hooks_at", ASCENDING)], name="hooks", partialFilterExpression={"hooks_pending": True}
+    ),
     IndexModel([("delete_at", ASCENDING)], name="retention", sparse=True, expireAfterSeconds=0),
 )
 
@@ -42,6 +45,7 @@ _TASK = _REFERENCE | {
     "expires_at": 1,
     "timeout_seconds": 1,
     "traceparent": 1,
+    "hooks_json": 1,
 }
 _SUMMARY = dict.fromkeys(("endpoint_id", "state", "attempt", "submitted_at", "finished_at", "error", "deliveries"), 1)
 _OF_AN_END = (
@@ -54,8 +58,14 @@ _OF_AN_END = (
     "traceback",
     "worker",
     "deliveries",
+    "hooks_recorded",
 )
 PAGE_MILLISECONDS = 5000
+HOOK_FIELDS = ("hooks_pending", "hooks_json", "hooks_at", "hooks_attempts", "hooks_recorded")
+"""What is there while hooks are to run. `hooks_at` is when they are looked at next; `hooks_recorded` says that only the
+callback is left, and `hooks_attempts` how often that failed. A failed task keeps `hooks_json`, for a replay."""
+
+_TOLD_TO_HOOKS = (TaskState.SUCCESS, TaskState.FAILURE)
 _KEPT_FOR_REPLAY = (TaskState.FAILURE,)
 
 
@@ -280,6 +290,8 @@ class TaskRepository:
         dropped = {"open": "", "unpublished": ""}
         if effect.state not in _KEPT_FOR_REPLAY:
             dropped["request"] = ""
+        if effect.state not in _TOLD_TO_HOOKS:
+            dropped |= dict.fromkeys(HOOK_FIELDS, "")
         update: dict[str, Any] = {
             "$set": {name: value for name, value in fields.items() if value is not None},
             "$unset": dropped,
@@ -324,7 +336,10 @@ def _document(task: Task) -> dict[str, Any]:
 
 
 def _as_queued(task: Task, queued_at: datetime) -> dict[str, Any]:
-    return {
+    hooks: dict[str, Any] = {}
+    if task.hooks_json is not None:
+        hooks = {"hooks_pending": True, "hooks_json": task.hooks_json, "hooks_at": queued_at, "hooks_attempts": 0}
+    return hooks | {
         "state": TaskState.QUEUED,
         "attempt": task.attempt,
         "expires_at": task.expires_at,
@@ -336,7 +351,8 @@ def _as_queued(task: Task, queued_at: datetime) -> dict[str, Any]:
 
 
 def _task(found: dict[str, Any]) -> Task:
-    return Task(id=found["_id"], **{name: found[name] for name in _TASK})
+    fields: dict[str, Any] = {name: found.get(name) for name in _TASK}
+    return Task(id=found["_id"], **fields)
 
 
 def _reference(found: dict[str, Any]) -> TaskRef:

@@ -14,6 +14,7 @@ from model_engine_contracts.endpoint_states import EndpointType
 from model_engine_contracts.ids import new_task_id
 from model_engine_gateway.clock import now
 from model_engine_gateway.errors import ApiError
+from model_engine_gateway.hooks.plan import plan_hooks
 from model_engine_gateway.inference.asgi import respond
 from model_engine_gateway.inference.directory import EndpointInfo
 from model_engine_gateway.inference.predict_request import ASYNC, PredictRequest
@@ -88,9 +89,12 @@ class SubmitTask:
 
 
 def new_task(owner: str, request: PredictRequest, endpoint: EndpointInfo) -> Task:
-    """A task from its request; how long it may wait and run is its endpoint's to say."""
+    """A task from its request; how long it may wait and run, and what follows, is its endpoint's to say."""
     submitted_at = now()
     context = trace.current()
+    hooks = None
+    if endpoint.hooks is not None:
+        hooks = plan_hooks(endpoint.hooks, owner, request.body, request.callback_url, request.callback_auth)
     return Task(
         id=new_task_id(),
         endpoint_id=endpoint.id,
@@ -103,4 +107,5 @@ def new_task(owner: str, request: PredictRequest, endpoint: EndpointInfo) -> Tas
         expires_at=submitted_at + timedelta(seconds=endpoint.task_expires_seconds or DEFAULT_EXPIRES_SECONDS),
         timeout_seconds=endpoint.queue_message_timeout_seconds or DEFAULT_RUN_SECONDS,
         traceparent=context.traceparent if context else None,
+        hooks_json=hooks.model_dump_json() if hooks and hooks.names else None,
     )

@@ -42,7 +42,7 @@ class TaskRef:
 
 @dataclass(frozen=True, slots=True)
 class Task(TaskRef):
-    """A task as it is queued. `request` is the JSON text of the client's envelope."""
+    """A task as it is queued. `request` is the JSON text of the client's envelope, `hooks_json` of its PlannedHooks."""
 
     owner: str
     request: str
@@ -51,6 +51,7 @@ class Task(TaskRef):
     expires_at: datetime
     timeout_seconds: float
     traceparent: str | None = None
+    hooks_json: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
