@@ -26,7 +26,11 @@ from model_engine_contracts.api.api_keys import (
     RotateApiKeyRequest,
     RotateApiKeyResponse,
 )
-from model_engine_contracts.api.endpoints import GetModelEndpointV1Response
+from model_engine_contracts.api.endpoints import (
+    GetModelEndpointV1Response,
+    ModelEndpointRevision,
+    RollbackModelEndpointV1Response,
+)
 from model_engine_contracts.api.subscriptions import (
     CreateEventSubscriptionRequest,
     CreateEventSubscriptionResponse,
@@ -87,6 +91,17 @@ class AsyncClient:
     async def endpoints(self) -> list[GetModelEndpointV1Response]:
         """All endpoints of the caller."""
         return (await self._transport.send(operations.list_endpoints())).model_endpoints
+
+    async def revisions(self, endpoint_id: str) -> list[ModelEndpointRevision]:
+        """The last generations of an endpoint, newest first: what each asks for and what it changed."""
+        return (await self._transport.send(operations.list_revisions(endpoint_id))).revisions
+
+    async def rollback(self, endpoint_id: str, generation: int | None = None) -> RollbackModelEndpointV1Response:
+        """Make an older generation the desired state again; do not wait for it.
+
+        Without `generation` it is the last one that asked for something else than the current one.
+        """
+        return await self._transport.send(operations.rollback_endpoint(endpoint_id, generation))
 
     async def delete(self, endpoint_id: str, timeout_seconds: float = 60) -> None:
         """Delete an endpoint and wait until nothing of it is left; raises WaitTimeoutError."""

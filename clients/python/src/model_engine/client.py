@@ -25,7 +25,11 @@ from model_engine_contracts.api.api_keys import (
     RotateApiKeyRequest,
     RotateApiKeyResponse,
 )
-from model_engine_contracts.api.endpoints import GetModelEndpointV1Response
+from model_engine_contracts.api.endpoints import (
+    GetModelEndpointV1Response,
+    ModelEndpointRevision,
+    RollbackModelEndpointV1Response,
+)
 from model_engine_contracts.api.subscriptions import (
     CreateEventSubscriptionRequest,
     CreateEventSubscriptionResponse,
@@ -92,6 +96,17 @@ class Client:
     def endpoints(self) -> list[GetModelEndpointV1Response]:
         """All endpoints of the caller."""
         return self._transport.send(operations.list_endpoints()).model_endpoints
+
+    def revisions(self, endpoint_id: str) -> list[ModelEndpointRevision]:
+        """The last generations of an endpoint, newest first: what each asks for and what it changed."""
+        return self._transport.send(operations.list_revisions(endpoint_id)).revisions
+
+    def rollback(self, endpoint_id: str, generation: int | None = None) -> RollbackModelEndpointV1Response:
+        """Make an older generation the desired state again; do not wait for it.
+
+        Without `generation` it is the last one that asked for something else than the current one.
+        """
+        return self._transport.send(operations.rollback_endpoint(endpoint_id, generation))
 
     def delete(self, endpoint_id: str, timeout_seconds: float = 60) -> None:
         """Delete an endpoint and wait until nothing of it is left; raises WaitTimeoutError."""

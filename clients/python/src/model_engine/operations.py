@@ -24,7 +24,10 @@ from model_engine_contracts.api.endpoints import (
     CreateModelEndpointV1Response,
     DeleteModelEndpointV1Response,
     GetModelEndpointV1Response,
+    ListModelEndpointRevisionsV1Response,
     ListModelEndpointsV1Response,
+    RollbackModelEndpointV1Request,
+    RollbackModelEndpointV1Response,
     UpdateModelEndpointV1Request,
     UpdateModelEndpointV1Response,
 )
@@ -150,6 +153,24 @@ def list_endpoints(name: str | None = None) -> Request[ListModelEndpointsV1Respo
     """The caller's endpoints, by name if one is given."""
     query = {"name": name} if name is not None else {}
     return Request("GET", "/v1/model-endpoints", _reader(ListModelEndpointsV1Response), query=query, repeatable=True)
+
+
+def list_revisions(endpoint_id: str) -> Request[ListModelEndpointRevisionsV1Response]:
+    """The last generations of an endpoint, newest first."""
+    path = f"/v1/model-endpoints/{_segment(endpoint_id)}/revisions"
+    return Request("GET", path, _reader(ListModelEndpointRevisionsV1Response), repeatable=True)
+
+
+def rollback_endpoint(endpoint_id: str, generation: int | None) -> Request[RollbackModelEndpointV1Response]:
+    """Make an older generation the desired state again."""
+    return Request(
+        "POST",
+        f"/v1/model-endpoints/{_segment(endpoint_id)}/rollback",
+        _reader(RollbackModelEndpointV1Response),
+        json=_body(RollbackModelEndpointV1Request(generation=generation)),
+        headers=_once(),
+        repeatable=True,
+    )
 
 
 def delete_endpoint(endpoint_id: str) -> Request[DeleteModelEndpointV1Response]:

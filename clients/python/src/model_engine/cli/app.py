@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from model_engine.cli import api_keys, describing, endpoints, predictions, tasks, watching, webhooks
+from model_engine.cli import api_keys, describing, endpoints, predictions, rollouts, tasks, watching, webhooks
 from model_engine.cli.exit_codes import ExitCode, exit_code_help, exit_code_of
 from model_engine.errors import ModelEngineError
 
@@ -57,6 +57,7 @@ def build() -> typer.Typer:
     )
     for own in (endpoints.app, describing.app, predictions.app, watching.app):
         app.add_typer(own)
+    app.add_typer(rollouts.app, name="rollout")
     app.add_typer(tasks.app, name="task")
     app.add_typer(webhooks.app, name="webhook")
     app.add_typer(api_keys.app, name="api-key")
