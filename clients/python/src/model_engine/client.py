@@ -36,7 +36,14 @@ from model_engine_contracts.api.subscriptions import (
     EventDelivery,
     EventSubscriptionResponse,
 )
-from model_engine_contracts.api.tasks import GetAsyncTaskV1Response
+from model_engine_contracts.api.tasks import (
+    CancelAsyncTaskResponse,
+    DeadLetterResponse,
+    GetAsyncTaskV1Response,
+    ListAsyncTasksResponse,
+    ListDeadLettersResponse,
+    TaskStatus,
+)
 
 
 class Client:
@@ -146,6 +153,39 @@ class Client:
     def wait_for_task(self, task_id: str, timeout_seconds: float = 300) -> Any:
         """The value of a task once it has ended; raises PredictionError, WaitTimeoutError."""
         return prediction_value(self._transport.run(procedures.wait_for_task(task_id, timeout_seconds)))
+
+    def tasks(
+        self,
+        *,
+        endpoint_id: str | None = None,
+        status: TaskStatus | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> ListAsyncTasksResponse:
+        """A page of tasks, those submitted last first; its `next_cursor` asks for the next one."""
+        return self._transport.send(operations.list_tasks(endpoint_id, status, limit, cursor))
+
+    def cancel_task(self, task_id: str) -> CancelAsyncTaskResponse:
+        """Cancel a task, whether it is queued or running; one that has ended stays as it is."""
+        return self._transport.send(operations.cancel_task(task_id))
+
+    def dead_letters(
+        self, *, endpoint_id: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> ListDeadLettersResponse:
+        """A page of failed tasks, those submitted last first."""
+        return self._transport.send(operations.list_dead_letters(endpoint_id, limit, cursor))
+
+    def dead_letter(self, task_id: str) -> DeadLetterResponse:
+        """A failed task: its request, how often it was tried, and what went wrong last."""
+        return self._transport.send(operations.get_dead_letter(task_id))
+
+    def replay_dead_letter(self, task_id: str) -> int:
+        """Queue a failed task again under its id; the number of the new attempt."""
+        return (self._transport.send(operations.replay_dead_letter(task_id))).attempt
+
+    def create_callback_secret(self) -> str:
+        """Make the secret that signs callbacks from now on (Standard Webhooks); it is shown this once."""
+        return (self._transport.send(operations.create_callback_secret())).secret
 
     def events(
         self, endpoint_id: str | None = None, *, after: str | None = None, follow: bool = True

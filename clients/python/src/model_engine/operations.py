@@ -19,6 +19,7 @@ from model_engine_contracts.api.api_keys import (
 )
 from model_engine_contracts.api.artifacts import CreateArtifactResponse
 from model_engine_contracts.api.bundles import CreateModelBundleV2Request, CreateModelBundleV2Response
+from model_engine_contracts.api.callbacks import CreateCallbackSecretResponse
 from model_engine_contracts.api.endpoints import (
     CreateModelEndpointV1Request,
     CreateModelEndpointV1Response,
@@ -41,9 +42,15 @@ from model_engine_contracts.api.subscriptions import (
     ListEventSubscriptionsResponse,
 )
 from model_engine_contracts.api.tasks import (
+    CancelAsyncTaskResponse,
     CreateAsyncTaskV1Response,
+    DeadLetterResponse,
     GetAsyncTaskV1Response,
+    ListAsyncTasksResponse,
+    ListDeadLettersResponse,
+    ReplayDeadLetterResponse,
     SyncEndpointPredictV1Response,
+    TaskStatus,
 )
 
 T = TypeVar("T")
@@ -223,9 +230,65 @@ def submit_task(endpoint_id: str, args: Any) -> Request[CreateAsyncTaskV1Respons
     )
 
 
-def get_task(task_id: str) -> Request[GetAsyncTaskV1Response]:
-    """Where a task stands."""
-    return Request("GET", f"/v1/async-tasks/{_segment(task_id)}", _reader(GetAsyncTaskV1Response), repeatable=True)
+def get_task(task_id: str, wait_seconds: float = 0) -> Request[GetAsyncTaskV1Response]:
+    """Where a task stands, once it has ended or after so many seconds, of which the service waits 60 at most."""
+    return Request(
+        "GET",
+        f"/v1/async-tasks/{_segment(task_id)}",
+        _reader(GetAsyncTaskV1Response),
+        query={"wait": f"{wait_seconds:g}"} if wait_seconds else {},
+        timeout_seconds=30.0 + wait_seconds,
+        repeatable=True,
+    )
+
+
+def list_tasks(
+    endpoint_id: str | None, status: TaskStatus | None, limit: int, cursor: str | None
+) -> Request[ListAsyncTasksResponse]:
+    """A page of tasks, those submitted last first."""
+    query = _page(endpoint_id, limit, cursor)
+    if status is not None:
+        query["status"] = status.value
+    return Request("GET", "/v1/async-tasks", _reader(ListAsyncTasksResponse), query=query, repeatable=True)
+
+
+def cancel_task(task_id: str) -> Request[CancelAsyncTaskResponse]:
+    """Cancel a task; a repeat changes nothing."""
+    path = f"/v1/async-tasks/{_segment(task_id)}/cancel"
+    return Request("POST", path, _reader(CancelAsyncTaskResponse), headers=_once(), repeatable=True)
+
+
+def list_dead_letters(endpoint_id: str | None, limit: int, cursor: str | None) -> Request[ListDeadLettersResponse]:
+    """A page of failed tasks, those submitted last first."""
+    query = _page(endpoint_id, limit, cursor)
+    return Request("GET", "/v1/dead-letters", _reader(ListDeadLettersResponse), query=query, repeatable=True)
+
+
+def get_dead_letter(task_id: str) -> Request[DeadLetterResponse]:
+    """A failed task with its request."""
+    return Request("GET", f"/v1/dead-letters/{_segment(task_id)}", _reader(DeadLetterResponse), repeatable=True)
+
+
+def replay_dead_letter(task_id: str) -> Request[ReplayDeadLetterResponse]:
+    """Queue a failed task again."""
+    path = f"/v1/dead-letters/{_segment(task_id)}/replay"
+    return Request("POST", path, _reader(ReplayDeadLetterResponse), headers=_once(), repeatable=True)
+
+
+def create_callback_secret() -> Request[CreateCallbackSecretResponse]:
+    """Make the secret that signs callbacks."""
+    return Request(
+        "POST", "/v1/callback-secret", _reader(CreateCallbackSecretResponse), headers=_once(), repeatable=True
+    )
+
+
+def _page(endpoint_id: str | None, limit: int, cursor: str | None) -> dict[str, str]:
+    query = {"limit": str(limit)}
+    if endpoint_id is not None:
+        query["model_endpoint_id"] = endpoint_id
+    if cursor is not None:
+        query["cursor"] = cursor
+    return query
 
 
 def events(endpoint_id: str | None, after: str | None, *, follow: bool) -> Request[bytes]:

@@ -44,6 +44,7 @@ OnProgress = Callable[[GetModelEndpointV1Response], None]
 
 _FIRST_POLL_SECONDS = 0.02
 _LONGEST_POLL_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ def wait_for_task(task_id: str, timeout_seconds: float) -> Procedure[GetAsyncTas
     deadline = time.monotonic() + timeout_seconds
     pauses = _poll_pauses()
     while True:
-        task: GetAsyncTaskV1Response = yield get_task(task_id)
+        left = max(0.0, deadline - time.monotonic())
+        task: GetAsyncTaskV1Response = yield get_task(task_id, min(left, _LONGEST_WAIT_SECONDS))
         if task.status not in (TaskStatus.PENDING, TaskStatus.STARTED):
             return task
         if time.monotonic() > deadline:

@@ -40,6 +40,27 @@ async def running_gateways(count: int, settings: dict[str, Any]) -> AsyncIterato
             stop.set()
 
 
+async def manage_tasks(client: httpx.AsyncClient, url: str, auth: httpx.Auth, ids: list[str]) -> None:
+    """The control routes of tasks, after the first of these has failed and the others have succeeded."""
+    query: dict[str, Any] = {"status": "SUCCESS", "limit": 6, "model_endpoint_id": "end_1"}
+    first = (await client.get(f"{url}/v1/async-tasks", params=query, auth=auth)).json()
+    query["cursor"] = first["next_cursor"]
+    rest = (await client.get(f"{url}/v1/async-tasks", params=query, auth=auth)).json()
+    assert {task["task_id"] for task in first["async_tasks"] + rest["async_tasks"]} == set(ids[1:])
+    assert rest["next_cursor"] is None
+    ended = await client.post(f"{url}/v1/async-tasks/{ids[1]}/cancel", auth=auth)
+    assert ended.json() == {"task_id": ids[1], "cancelled": False, "status": "SUCCESS"}
+    letters = (await client.get(f"{url}/v1/dead-letters", auth=auth)).json()["dead_letters"]
+    assert [letter["task_id"] for letter in letters] == [ids[0]]
+    assert (await client.get(f"{url}/v1/dead-letters/{ids[0]}", auth=auth)).json()["request"] == '{"args":{}}'
+    replayed = await client.post(f"{url}/v1/dead-letters/{ids[0]}/replay", auth=auth)
+    assert replayed.json() == {"task_id": ids[0], "attempt": 2}
+    cancelled = await client.post(f"{url}/v1/async-tasks/{ids[0]}/cancel", auth=auth)
+    assert cancelled.json() == {"task_id": ids[0], "cancelled": True, "status": "UNDEFINED"}
+    secret = (await client.post(f"{url}/v1/callback-secret", auth=auth)).json()["secret"]
+    assert secret.startswith("whsec_")
+
+
 async def test_two_gateways_share_the_work(
     nats_settings: NatsSettings, mongo_settings: MongoSettings, mongo_db: Any, redis_settings: RedisSettings
 ) -> None:
@@ -79,6 +100,7 @@ async def test_two_gateways_share_the_work(
 
         await eventually(all_done)
         await eventually(in_history)
+        await manage_tasks(client, urls[1], auth, ids)
         woken: list[str] = []
 
         async def on_wake(message: Any) -> None:

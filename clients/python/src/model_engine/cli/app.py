@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from model_engine.cli import api_keys, describing, endpoints, predictions, rollouts, tasks, watching, webhooks
+from model_engine.cli import (
+    api_keys,
+    dead_letters,
+    describing,
+    endpoints,
+    predictions,
+    rollouts,
+    tasks,
+    watching,
+    webhooks,
+)
 from model_engine.cli.exit_codes import ExitCode, exit_code_help, exit_code_of
 from model_engine.errors import ModelEngineError
 
@@ -59,6 +69,7 @@ def build() -> typer.Typer:
         app.add_typer(own)
     app.add_typer(rollouts.app, name="rollout")
     app.add_typer(tasks.app, name="task")
+    app.add_typer(dead_letters.app, name="dlq")
     app.add_typer(webhooks.app, name="webhook")
     app.add_typer(api_keys.app, name="api-key")
     for entry_point in entry_points(group=COMMANDS_GROUP):
