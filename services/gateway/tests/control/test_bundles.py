@@ -77,7 +77,7 @@ async def test_latest_and_order(client: httpx.AsyncClient, bundle_body: dict[str
 
 MISSHAPEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("v1", {"env_params": {"framework_type": "pytorch"}}, "value_error", "env_params"),
-    ("v1", {"env_params": {"framework_type": "pytorch", "pytorch_image_tag": None}}, "value_error", "env_params"),
+    ("v1", {"env_params": {"framework_type": "pytorch", "pytorch_image_tag": None}}, "assertion_error", "env_params"),
     ("v1", {"env_params": {"framework_type": "nope"}}, "enum", "framework_type"),
     ("v1", {"env_params": []}, "model_attributes_type", "env_params"),
     ("v1", {"packaging_type": "tar"}, "enum", "packaging_type"),
