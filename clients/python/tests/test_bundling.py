@@ -4,6 +4,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder / "bundling_test_source.py"
     for name in ("bundling_test_helper", "bundling_test_source"):
         sys.modules.pop(name, None)
+
+
+def test_bundles_may_be_written_in_several_threads(source: Path, tmp_path: Path) -> None:
+    module = load_source(source)
+    bundle = Bundle(load_predict_fn=module.load_predict_fn, load_model_fn=module.load_model_fn)
+
+    def pickled(number: int) -> bytes:
+        write_bundle(tmp_path / str(number), bundle)
+        return (tmp_path / str(number)).read_bytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(pickled, range(32)))) == 1, "a module went by name in one of them"
 
 
 def test_the_modules_beside_the_functions_travel_with_them(source: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _VERSION_KEY = "python_version"
 _INSTALLED_FOLDERS = tuple(
     Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
+
+_PICKLING = threading.Lock()
+"""cloudpickle keeps the list of modules that go by value for the whole process: one bundle is pickled at a time."""
 
 
 def python_version() -> str:
@@ -57,7 +61,7 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     else:
         pickled["load_model_fn"] = bundle.load_model_fn
         functions.append(bundle.load_model_fn)
-    with _by_value(functions), path.open("wb") as file:
+    with _PICKLING, _by_value(functions), path.open("wb") as file:
         try:
             cloudpickle.dump(pickled, file)
         except Exception as error:
