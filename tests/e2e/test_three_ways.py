@@ -1,6 +1,7 @@
 """The main path through five real services: deploy, call three ways, read what happened, delete."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from model_engine_local.testing import eventually
 from platform_under_test import Platform
 
 
-def double(x: int) -> dict[str, int]:
+def double(x: int, seconds: float = 0) -> dict[str, int]:
+    time.sleep(seconds)
     return {"y": 2 * x}
 
 
@@ -67,6 +69,17 @@ def test_an_async_task_is_done_once(platform: Platform, async_endpoint: str) -> 
     with platform.client() as client:
         tasks = [client.submit(async_endpoint, {"x": number}) for number in range(20)]
         assert [client.wait_for_task(task) for task in tasks] == [{"y": 2 * number} for number in range(20)]
+
+
+async def test_a_running_task_is_cancelled(platform: Platform, async_endpoint: str) -> None:
+    with platform.client() as client:
+        task = client.submit(async_endpoint, {"x": 1, "seconds": 3})
+        await eventually(lambda: client.task(task).status == "STARTED")
+        assert client.cancel_task(task).cancelled
+        assert client.wait_for_task(client.submit(async_endpoint, {"x": 2})) == {"y": 4}
+        listed = client.tasks(endpoint_id=async_endpoint, limit=2).async_tasks
+    assert [one.state for one in listed] == ["SUCCESS", "CANCELLED"]
+    assert listed[1].task_id == task
 
 
 def test_the_history_tells_the_story_in_order(platform: Platform, sync_endpoint: str) -> None:

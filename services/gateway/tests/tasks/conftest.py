@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from nats.js.errors import NotFoundError
 
 from model_engine_chassis.leases import LeaseStore
 from model_engine_chassis.mongo import ensure_indexes
@@ -179,7 +180,10 @@ class Bench:
         found: list[TaskSubmitted] = []
         sequence = 1
         while len(found) < (state.subjects or {}).get(task_subject(endpoint_id), 0):
-            message = await self.js.get_msg(TASK_STREAM.name, sequence, task_subject(endpoint_id), next=True)
+            try:
+                message = await self.js.get_msg(TASK_STREAM.name, sequence, task_subject(endpoint_id), next=True)
+            except NotFoundError:  # it was taken away meanwhile
+                break
             found.append(parse_event(message.data).data)
             sequence = message.seq + 1
         return found
